@@ -97,6 +97,12 @@ impl PublishedView {
         self.slow_after.load(Ordering::Acquire) != u64::MAX
     }
 
+    /// When the newest bucket ends.
+    #[inline]
+    pub(super) fn bucket_end(&self) -> Tick {
+        Tick::from_nanos(self.bucket_end.load(Ordering::Acquire))
+    }
+
     /// Whether successes at this time still belong to the newest bucket.
     pub(super) fn is_in_newest_bucket(&self, now: Tick) -> bool {
         now.as_nanos() < self.bucket_end.load(Ordering::Acquire)

@@ -23,14 +23,15 @@
 // # How the system's clock is read
 //
 // There is one timeline, that of the operating system's monotonic clock, with the time for which
-// the machine was suspended where there is such a clock (`sources`). Three readings of it differ in
+// the machine was suspended where there is such a clock (`sources`). Readings of it differ in
 // price and trust (`system`):
 //
 // | reading | reads | used for |
 // |---|---|---|
 // | `tick` | the operating system's clock | whatever takes the lock, timers |
 // | `nanos_until` | the coarse clock: memory, and no counter | rejections without the lock |
-// | `counter_tick` | the processor's counter | admissions and successes without the lock |
+// | `is_before` | the coarse clock, near the time the counter | successes in a time window |
+// | `counter_tick` | the processor's counter | timed calls without the lock |
 //
 // Only the first is stored in a state machine, and so decides when a circuit half-opens, a probe
 // times out, a ramp ends, a waiting caller is admitted, or a bucket of a time window is over.
@@ -48,8 +49,10 @@
 //
 // The coarse clock is behind by a tick of the kernel's timer. It only says whether the anchor is
 // older than 10 ms. If not, and the anchor is more than a second before the end of the time for
-// which calls are rejected, the call is rejected, and the time left is counted from the anchor. The
-// coarse clock stands during a suspend, so after one, rejections may go on for 10 ms.
+// which calls are rejected, the call is rejected, and the time left is counted from the anchor. For
+// the end of a bucket, 20 ms are enough: where the coarse clock stands for longer, because the
+// hypervisor withholds the processor that advances it, a success counts for an earlier bucket. The
+// coarse clock stands during a suspend, so after one, all this may go on for 10 ms.
 //
 // Neither `Condvar` nor tokio's timers count the time of a suspend. So whatever waits for a time
 // looks at the clock at least once a second.

@@ -19,6 +19,10 @@ const TRUST: u64 = nanos(Duration::from_millis(10));
 /// hypervisor withholds the processor that advances it.
 const NEAR: u64 = nanos(Duration::from_secs(1));
 
+/// A time that is this far from the anchor has not come while the coarse clock, which may be behind
+/// by a tick of 10 ms, says that the anchor is younger than [`TRUST`].
+const FAR: u64 = 2 * TRUST;
+
 /// The machine's clocks: the default.
 ///
 /// The monotonic time is the operating system's, with the time for which the machine was suspended
@@ -132,6 +136,19 @@ impl SystemClock {
     pub(crate) fn counter_tick_after(admitted: Tick) -> Tick {
         let now = Self::counter_tick();
         if now == admitted { Self::tick() } else { now }
+    }
+
+    /// Whether that time is still to come: by the coarse clock, unless it is near or that clock
+    /// says too little. Then by the [counter](Self::counter_tick).
+    #[inline]
+    pub(crate) fn is_before(then: Tick) -> bool {
+        // Read first: the system's time is at least as new then.
+        let coarse = ANCHOR.coarse.load(Ordering::Acquire);
+        let left = then.as_nanos().wrapping_sub(ANCHOR.system().as_nanos());
+        // What has passed wraps to a negative number.
+        let is_far = left.wrapping_sub(FAR).cast_signed() > 0;
+        let is_trusted = || sources::coarse().is_some_and(|now| now.wrapping_sub(coarse) < TRUST);
+        (is_far && is_trusted()) || Self::counter_tick() < then
     }
 
     /// Reads the coarse clock, for [`nanos_until`](Self::nanos_until).

@@ -10,7 +10,7 @@ use super::{
     entry::{Entry, HealthAt},
     health::{self, Announcement, Now},
     inbox::{self, FORKED, Inbox},
-    notifier::Pending,
+    listener_thread::Pending,
     threads,
     watchdog::Watched,
 };
@@ -90,10 +90,10 @@ impl Inbox {
     /// Has a thread of its own call the listeners of this breaker, or of every one. `false` if none
     /// can be started: then the next event tries again, or the writer's thread does it.
     fn notify(&self, entry: Option<&Arc<Entry>>) -> bool {
-        self.notifier.add(entry, || {
+        self.listener_thread.add(entry, || {
             let Some(inbox) = self.own.upgrade() else { return false };
             let work = move || {
-                while let Some(pending) = inbox.notifier.next() {
+                while let Some(pending) = inbox.listener_thread.next() {
                     inbox.deliver(&pending);
                 }
             };
@@ -103,7 +103,7 @@ impl Inbox {
 
     /// Delivers what no thread could be started for. For the writer's thread.
     pub(super) fn deliver_left(&self) {
-        if let Some(pending) = self.notifier.take_left() {
+        if let Some(pending) = self.listener_thread.take_left() {
             self.deliver(&pending);
         }
     }

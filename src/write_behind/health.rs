@@ -93,7 +93,7 @@ pub(super) enum Report {
 /// What follows from an event.
 #[must_use]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct HealthChange {
     pub(super) announcement: Option<Announcement>,
     /// Whether every breaker has to be saved again.
     pub(super) save_all: bool,
@@ -150,7 +150,7 @@ struct Degraded {
 
 impl Health {
     /// A batch has ended. `ends_retry`: everything that was due for a retry has been retried.
-    pub(super) fn report(&mut self, report: Report, ends_retry: bool, now: Now) -> Change {
+    pub(super) fn report(&mut self, report: Report, ends_retry: bool, now: Now) -> HealthChange {
         let before = self.trouble();
         let (trouble, reason) = match report {
             Report::Done { failed_left: false } => return self.heal(now),
@@ -171,18 +171,18 @@ impl Health {
         if works && matches!(before, Some(Trouble::Unavailable | Trouble::Stalled)) {
             self.retry_at_once(now);
         }
-        Change { announcement, save_all: works && is_down(before) }
+        HealthChange { announcement, save_all: works && is_down(before) }
     }
 
     /// A caller has waited this long for a call. Returns `None` if the store is known to be
     /// stalled.
-    pub(super) fn overdue(&mut self, waited: Duration, now: Now) -> Option<Change> {
+    pub(super) fn overdue(&mut self, waited: Duration, now: Now) -> Option<HealthChange> {
         if self.is_stalled() {
             return None;
         }
         let reason = stalled_for(waited);
         let announcement = self.degrade(Trouble::Stalled, Some(reason), false, now);
-        Some(Change { announcement, save_all: false })
+        Some(HealthChange { announcement, save_all: false })
     }
 
     pub(super) fn begin_call(&mut self, now: Instant) {
@@ -335,7 +335,7 @@ impl Health {
         None
     }
 
-    fn heal(&mut self, now: Now) -> Change {
+    fn heal(&mut self, now: Now) -> HealthChange {
         self.saves_fail_until = None;
         self.reaches_part = false;
         self.note_readable();
@@ -344,7 +344,7 @@ impl Health {
             self.epoch += 1;
             Announcement::Healthy { after: now.instant.saturating_duration_since(since.instant) }
         });
-        Change { announcement, save_all }
+        HealthChange { announcement, save_all }
     }
 
     fn retry_at_once(&mut self, now: Now) {

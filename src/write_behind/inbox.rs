@@ -8,10 +8,10 @@ use std::{
 
 use super::{
     client::Monitor,
-    content::{Admitted, Batch, Content, Lifecycle},
+    content::{Batch, InboxContent, Lifecycle, NewEntry},
     entries::EntryId,
     entry::{Entry, Urgency},
-    notifier::Notifier,
+    listener_thread::ListenerThread,
     preload::Preload,
     request::{HistoryRequest, HistorySlot, HistorySlots, Request, Wanted},
     source::SaveSettings,
@@ -53,9 +53,9 @@ pub(super) struct Inbox {
     /// Starts the writer.
     pub(super) starter: Starter,
     /// Calls listeners in place of the writer.
-    pub(super) notifier: Notifier,
+    pub(super) listener_thread: ListenerThread,
     thread: OnceLock<ThreadId>,
-    content: Mutex<Content>,
+    content: Mutex<InboxContent>,
     /// Wakes the writer's thread.
     pub(super) wake: Condvar,
     /// Wakes threads that drop breakers: an entry is gone, the writer has ended, or the store does
@@ -85,41 +85,48 @@ fn other_process() -> Option<Process> {
     LAST_PROCESS.other_than(|| Process::current().id())
 }
 
+/// An entry, and the inbox that it was added to.
+pub(super) struct Joined {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) new: NewEntry,
+    /// Whether the inbox is new, and its writer has yet to be started.
+    pub(super) needs_writer: bool,
+}
+
 /// Adds an entry to the inbox of a store. If there is none, or it takes no more entries, there is a
-/// new one, whose writer has to be started: then the last value is `true`.
+/// new one.
 ///
 /// In a forked process, an inbox of the other one may be locked for ever. An entry for its store
 /// has an inbox of its own there, which says the same: nothing is saved.
-pub(super) fn admit(
+pub(super) fn join(
     store_id: usize,
     settings: SaveSettings,
     make_entry: &dyn Fn(EntryId) -> Entry,
     make_monitor: impl FnOnce() -> Monitor,
-) -> (Arc<Inbox>, Admitted, bool) {
-    let new = |process| Inbox::new(store_id, process, make_monitor(), settings, make_entry);
+) -> Joined {
+    let join_new = |process, needs_writer| {
+        let (inbox, new) = Inbox::new(store_id, process, make_monitor(), settings, make_entry);
+        Joined { inbox, new, needs_writer }
+    };
     let mut inboxes = match (list(), other_process()) {
         (Some(inboxes), _) => inboxes,
-        (None, process) => {
-            let (inbox, admitted) = new(process.unwrap_or_else(Process::current));
-            return (inbox, admitted, false);
-        }
+        (None, process) => return join_new(process.unwrap_or_else(Process::current), false),
     };
     let found = inboxes.iter().filter_map(Weak::upgrade).find(|it| it.store_id == store_id);
     if let Some(inbox) = found {
         if inbox.is_forked() {
-            let (inbox, admitted) = new(inbox.process);
-            return (inbox, admitted, false);
+            return join_new(inbox.process, false);
         }
-        if let Some(admitted) = inbox.admit(settings, make_entry) {
-            return (inbox, admitted, false);
+        if let Some(new) = inbox.join(settings, make_entry) {
+            return Joined { inbox, new, needs_writer: false };
         }
     }
     let process = Process::current();
-    let (inbox, admitted) = new(process);
+    let joined = join_new(process, true);
     LAST_PROCESS.set(process.id());
     inboxes.retain(|inbox| inbox.strong_count() > 0);
-    inboxes.push(Arc::downgrade(&inbox));
-    (inbox, admitted, true)
+    inboxes.push(Arc::downgrade(&joined.inbox));
+    joined
 }
 
 /// The inbox of a store.
@@ -136,9 +143,9 @@ impl Inbox {
         monitor: Monitor,
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
-    ) -> (Arc<Self>, Admitted) {
-        let mut content = Content::default();
-        let admitted = content.join(settings, make_entry);
+    ) -> (Arc<Self>, NewEntry) {
+        let mut content = InboxContent::default();
+        let new = content.join(settings, make_entry);
         let inbox = Arc::new_cyclic(|own| Self {
             store_id,
             own: Weak::clone(own),
@@ -148,22 +155,22 @@ impl Inbox {
             process,
             forked_since: OnceLock::new(),
             starter: Starter::new("breaker-store"),
-            notifier: Notifier::default(),
+            listener_thread: ListenerThread::default(),
             thread: OnceLock::new(),
             content: Mutex::new(content),
             wake: Condvar::new(),
             departed: Condvar::new(),
         });
-        (inbox, admitted)
+        (inbox, new)
     }
 
     /// The health's lock may be taken while this one is held, and no other.
-    pub(super) fn content(&self) -> MutexGuard<'_, Content> {
+    pub(super) fn content(&self) -> MutexGuard<'_, InboxContent> {
         std_lock(&self.content)
     }
 
     /// The content, unless another thread has it.
-    pub(super) fn try_content(&self) -> Option<MutexGuard<'_, Content>> {
+    pub(super) fn try_content(&self) -> Option<MutexGuard<'_, InboxContent>> {
         match self.content.try_lock() {
             Ok(content) => Some(content),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -172,11 +179,11 @@ impl Inbox {
     }
 
     /// Adds an entry. `None` if the writer is about to end.
-    fn admit(
+    fn join(
         &self,
         settings: SaveSettings,
         make_entry: &dyn Fn(EntryId) -> Entry,
-    ) -> Option<Admitted> {
+    ) -> Option<NewEntry> {
         let mut content = self.content();
         if content.lifecycle != Lifecycle::Running {
             return None;
@@ -339,9 +346,9 @@ impl Inbox {
 
     fn wait<'a>(
         &'a self,
-        content: MutexGuard<'a, Content>,
+        content: MutexGuard<'a, InboxContent>,
         time: Option<Duration>,
-    ) -> MutexGuard<'a, Content> {
+    ) -> MutexGuard<'a, InboxContent> {
         match time {
             Some(time) => {
                 self.wake.wait_timeout(content, time).unwrap_or_else(PoisonError::into_inner).0

@@ -81,7 +81,7 @@
 //! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
 //!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
 //! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload;
-//!    the start of the writer; what the notifier has to deliver.
+//!    the start of the writer; what the thread of listeners has to deliver.
 //!    None of these is taken while another of them is held.
 //!
 //! No lock is held during a call to the store, a call of a listener, or a reply.
@@ -121,7 +121,7 @@
 //! | `maintenance` | what is done between batches and while idle |
 //! | `request` | what callers ask the writer for |
 //! | `gauges` | when gauges are recorded |
-//! | `notifier` | a thread that calls listeners where the writer's cannot |
+//! | `listener_thread` | a thread that calls listeners where the writer's cannot |
 //! | `content`, `inbox` | what all threads share: under its lock, and around it |
 //! | `announce` | tells the log and the listeners of a changed health |
 //! | `restart` | starts writers later that could not be started |
@@ -152,11 +152,11 @@ mod inbox;
 mod keys;
 mod known_store;
 mod lanes;
+mod listener_thread;
 mod load;
 mod maintenance;
 #[cfg(feature = "keyed")]
 mod names;
-mod notifier;
 mod owners;
 mod ownership;
 mod pages;

@@ -47,13 +47,14 @@ const NEVER: [(&str, &[&str]); 10] = [
     ("retry", &["tower_service", "sled"]),
     ("service", &["sled", "redis", "redb"]),
     ("store", &["tokio", "tower_service", "http"]),
-    ("write_behind", &["tower_service", "tower", "http", "sled"]),
+    ("write_behind", &["crate::breaker", "tower_service", "tower", "http", "sled"]),
 ];
 
 /// Words that name one type or constant of the crate.
-const ONE_MEANING: [&str; 14] = [
-    "Call", "KEPT", "Outcome", "Permit", "Phase", "Place", "Queue", "Registry", "Shared",
-    "Snapshot", "Stage", "State", "Verdict", "Window",
+const ONE_MEANING: [&str; 21] = [
+    "Admitted", "Call", "Gate", "KEPT", "Notifier", "Outcome", "Permit", "Phase", "Place", "Queue",
+    "REST", "Registry", "Schedule", "Shared", "Snapshot", "Stage", "State", "Trouble", "Verdict",
+    "Waiting", "Window",
 ];
 
 #[test]
@@ -209,8 +210,16 @@ fn an_arrow_upwards_a_circle_and_the_crate_root_are_found() {
     assert_eq!(behind.faults_between_modules(), by_super.faults_between_modules());
     let sideways = of(&[("store/mod.rs", "use crate::breaker::cell::Cell;\n")]);
     assert_eq!(sideways.faults_between_modules().len(), 1);
-    let outside = of(&[("handle/mod.rs", "use http::Response;\n")]);
-    assert_eq!(outside.faults_between_modules(), ["handle imports http::Response"]);
+    for text in ["use http::Response;\n", "fn f() { g(http::Response::new(())) }\n"] {
+        let fault = &of(&[("handle/mod.rs", text)]).faults_between_modules()[0];
+        assert!(fault.starts_with("handle imports http::Response"), "{fault}");
+    }
+    let what_it_never_knows =
+        of(&[("write_behind/source.rs", "use crate::breaker::window::Counts;\n")]);
+    assert_eq!(
+        what_it_never_knows.faults_between_modules(),
+        ["write_behind::source imports crate::breaker::window::Counts"]
+    );
     let circle = of(&[
         ("breaker/mod.rs", "mod a;\nmod b;\npub use a::A;\n"),
         ("breaker/a.rs", "use super::b::B;\n"),
@@ -277,12 +286,12 @@ impl Sources {
             let floor = floor_of(&module[0]);
             for import in &source.imports {
                 let (name, path) = (module.join("::"), import.join("::"));
+                let never = NEVER.iter().filter(|(owner, _)| *owner == module[0]);
+                let mut words = never.flat_map(|(_, words)| *words);
+                if words.any(|word| path == *word || path.starts_with(&format!("{word}::"))) {
+                    faults.push(format!("{name} imports {path}"));
+                }
                 if import[0] != "crate" {
-                    let never = NEVER.iter().filter(|(owner, _)| *owner == module[0]);
-                    let mut words = never.flat_map(|(_, words)| *words);
-                    if words.any(|word| path == *word || path.starts_with(&format!("{word}::"))) {
-                        faults.push(format!("{name} imports {path}"));
-                    }
                     continue;
                 }
                 let Some(target) = import.get(1) else { continue };

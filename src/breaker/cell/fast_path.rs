@@ -250,23 +250,26 @@ impl Cell {
         elapsed: Option<Duration>,
     ) -> Counted {
         if success.defers_in_bucket() {
-            // What a call was admitted at, or took, does not matter.
-            return if self.view.is_in_newest_bucket(SystemClock::counter_tick()) {
-                self.successes().count(success.epoch(), success.is_spread())
-            } else {
-                Counted::No
-            };
-        }
-        if !success.skips() && !success.defers() {
-            return Counted::No;
-        }
-        if !self.is_fast_and_in_newest_bucket(success, since, elapsed) {
-            return Counted::No;
+            return self.count_in_newest_bucket(success);
         }
         if success.skips() {
-            return Counted::Yes;
+            let is_fast = self.is_fast_and_in_newest_bucket(success, since, elapsed);
+            return if is_fast { Counted::Yes } else { Counted::No };
         }
-        self.successes().count(success.epoch(), success.is_spread())
+        if success.defers() && self.is_fast_and_in_newest_bucket(success, since, elapsed) {
+            return self.successes().count(success.epoch(), success.is_spread());
+        }
+        Counted::No
+    }
+
+    /// Counts a success, however long it took, unless the newest bucket of a time window has ended.
+    #[inline(never)]
+    fn count_in_newest_bucket(&self, success: SuccessState) -> Counted {
+        if SystemClock::is_before(self.view.bucket_end()) {
+            self.successes().count(success.epoch(), success.is_spread())
+        } else {
+            Counted::No
+        }
     }
 
     /// Whether a call that ends now is slow to no rule, and belongs to the newest bucket of each

@@ -3,11 +3,11 @@
 use std::{thread, time::Duration};
 
 use super::{
-    faults::{COARSE, with_each_fault},
-    isolated::block_on,
+    faults::{COARSE, begin, with_each_fault},
+    isolated::{block_on, with_other_clocks},
 };
 use crate::{
-    clock::sources::trap::Trap,
+    clock::{SystemClock, sources::trap::Trap},
     config::{RampUp, Trip, Window},
     handle::Breaker,
     state::State,
@@ -267,5 +267,38 @@ fn a_time_window_without_failures_recovers() {
         }
         let calls = breaker.stats().window_calls();
         assert!((9_700..=10_000).contains(&calls), "{calls}");
+    });
+}
+
+/// As a success of a time window asks for the end of its bucket.
+#[test]
+fn a_time_is_to_come_until_it_has() {
+    with_each_fault("bad_counter::a_time_is_to_come_until_it_has", |trap, fault| {
+        let then = SystemClock::tick().after(STEP);
+        fault();
+        for left in (10..100).rev() {
+            trap.advance(Duration::from_millis(1));
+            assert!(SystemClock::is_before(then), "{left} ms before");
+        }
+        trap.advance(Duration::from_millis(10));
+        // Without it, a counter that stands is not noticed.
+        SystemClock::tick();
+        assert!(!SystemClock::is_before(then));
+    });
+}
+
+#[test]
+fn a_time_has_come_when_it_has_without_a_look_at_the_systems_clock() {
+    let test = "bad_counter::a_time_has_come_when_it_has_without_a_look_at_the_systems_clock";
+    with_other_clocks(test, |trap| {
+        begin(trap);
+        for far in [15, 25, 100, 1000] {
+            let then = SystemClock::tick().after(Duration::from_millis(far));
+            for _ in 0..far {
+                assert!(SystemClock::is_before(then), "{far} ms");
+                trap.advance(Duration::from_millis(1));
+            }
+            assert!(!SystemClock::is_before(then), "{far} ms");
+        }
     });
 }

@@ -1,11 +1,12 @@
 //! Values under keys.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, ConnectionLike, RedisResult, Value};
 
 use super::{
-    index::{Index, PAGE, life, longest},
+    index::{GONE, Index, PAGE, life, longest as longest_of},
+    index_life::IndexLife,
     kept::{Found, Kept, LOOK},
     own::Own,
     script::{self, Form, Script},
@@ -13,6 +14,9 @@ use super::{
     server::Server,
 };
 use crate::store::{entry::SaveEntry, error::StoreError};
+
+/// What lives for less than this while something is saved may be gone by then.
+const SAVE_TIME: Duration = Duration::from_secs(5);
 
 /// Saves a snapshot whose state has not changed, unless another process has saved one that bars
 /// calls, or was set by hand, for longer: that knows more than this one. The third argument is the
@@ -60,6 +64,7 @@ pub(super) struct Values {
     seen: Seen,
     own: Own,
     kept: Kept,
+    index: IndexLife,
 }
 
 impl Values {
@@ -71,6 +76,7 @@ impl Values {
             seen: Seen::default(),
             own: Own::default(),
             kept: Kept::default(),
+            index: IndexLife::default(),
         }
     }
 
@@ -80,6 +86,7 @@ impl Values {
             server.call(|connection| redis::cmd("GET").arg(&named).query(connection))?;
         if let Some(value) = &value {
             self.seen.note(key, value);
+            self.index.note_read(Instant::now());
         }
         Ok(value)
     }
@@ -103,7 +110,10 @@ impl Values {
 
     fn save_in_parts(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
         for entries in entries.chunks(PAGE) {
-            let replies = with_index(server, |index| {
+            let longest = longest_of(entries.iter().map(|entry| life(entry.ttl)));
+            // The index lives for no less than what was saved before.
+            let was_expected = self.index.is_expected(Instant::now() + SAVE_TIME);
+            let written = with_index(server, |index| {
                 server.write(
                     &self.unless_barred,
                     |form, pipeline| {
@@ -113,18 +123,25 @@ impl Values {
                         }
                     },
                     |form, pipeline| {
-                        let life = longest(entries.iter().map(|entry| life(entry.ttl)));
                         let keys = entries.iter().map(|entry| entry.key.as_str());
-                        index.add(form, pipeline, life, keys);
+                        index.add(form, pipeline, longest, keys);
                     },
                 )
             })?;
-            for (entry, reply) in entries.iter().zip(replies) {
+            let mut lives = Vec::new();
+            for (entry, reply) in entries.iter().zip(written.saved) {
                 if !is_refused(&reply) {
                     self.seen.note(&entry.key, &entry.value);
                     self.own.note(&entry.key, &entry.value);
                     self.kept.note(&entry.key, &entry.value, life(entry.ttl));
+                    lives.push(life(entry.ttl));
                 }
+            }
+            if !lives.is_empty() {
+                self.index.note_saved(longest_of(lives.into_iter()), Instant::now());
+            }
+            if was_expected && !written.had_index {
+                return Err(self.lose_index(server));
             }
         }
         Ok(())
@@ -135,10 +152,18 @@ impl Values {
         self.forget_kept_after(server.verify().and_then(|()| self.look_after_kept(server)))
     }
 
-    /// Whether what this process has saved for ever is still there, which is looked at now and
-    /// then: it is not saved again before it expires, so nothing else would notice that the server
-    /// has evicted it.
+    /// Whether what this process has saved for ever, and the index, are still there, which is
+    /// looked at now and then: neither is saved again before it expires, so nothing else would
+    /// notice that the server has evicted it.
     fn look_after_kept(&self, server: &Server) -> Result<(), StoreError> {
+        if self.index.is_due(Instant::now()) {
+            let index = server.keys.value_index();
+            let left: i64 =
+                server.call(|connection| redis::cmd("PTTL").arg(index).query(connection))?;
+            if left == GONE && self.index.is_expected(Instant::now()) {
+                return Err(self.lose_index(server));
+            }
+        }
         let Some(kept) = self.kept.due(Instant::now()) else { return Ok(()) };
         let mut lost = None;
         for kept in kept.chunks(PAGE) {
@@ -165,6 +190,11 @@ impl Values {
             self.kept.forget_all();
         }
         result
+    }
+
+    fn lose_index(&self, server: &Server) -> StoreError {
+        self.index.forget();
+        server.lose("its index was evicted or deleted")
     }
 
     pub(super) fn delete(&self, server: &Server, keys: &[String]) -> Result<(), StoreError> {
@@ -233,6 +263,7 @@ impl Values {
     }
 
     fn forget(&self, key: &str) {
+        self.index.forget();
         self.seen.forget(key);
         self.own.forget(key);
         self.kept.forget(key);

@@ -28,7 +28,7 @@
 mod batches;
 #[cfg(test)]
 mod check;
-mod slot;
+mod scheduled_entry;
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::slot::{Departure, Purpose, Slot};
+use self::scheduled_entry::{Departure, Purpose, ScheduledEntry};
 #[cfg(feature = "keyed")]
 use super::lanes;
 use super::{
@@ -57,7 +57,7 @@ const AHEAD: Duration = Duration::from_nanos(1);
 
 #[derive(Default)]
 pub(super) struct Schedule {
-    slots: Slab<Slot>,
+    slots: Slab<ScheduledEntry>,
     lanes: Lanes,
     /// Entries of breakers that are gone, in the order in which they went.
     departing: BTreeMap<u64, EntryId>,
@@ -83,7 +83,7 @@ impl Schedule {
         settings: SaveSettings,
         make: impl FnOnce(EntryId) -> Entry,
     ) -> Arc<Entry> {
-        let slot = self.slots.insert_with(|id| Slot {
+        let slot = self.slots.insert_with(|id| ScheduledEntry {
             entry: Arc::new(make(id)),
             settings,
             read: ReadState::Unread,
@@ -319,7 +319,8 @@ impl Schedule {
 
     /// Whether the entry is saved, and no attempt has failed that is still to be repeated.
     pub(super) fn has_nothing_to_save(&self, id: EntryId) -> bool {
-        let is_retried = |slot: &Slot| slot.queued.is_some_and(|(lane, _)| lane == Lane::Retry);
+        let is_retried =
+            |slot: &ScheduledEntry| slot.queued.is_some_and(|(lane, _)| lane == Lane::Retry);
         self.slots.get(id).is_none_or(|slot| {
             let is_read = slot.read == ReadState::Read;
             slot.save == SaveState::Clean && !(is_read && (is_retried(slot) || slot.is_retried))
@@ -344,7 +345,7 @@ impl Schedule {
         true
     }
 
-    /// Marks an entry that [can be saved again](Slot::can_be_saved_again).
+    /// Marks an entry that [can be saved again](ScheduledEntry::can_be_saved_again).
     fn mark_again(&mut self, id: EntryId) {
         self.change(id, |slot| {
             slot.entry.mark(Urgency::Transition);
@@ -356,7 +357,11 @@ impl Schedule {
         self.change(id, |slot| slot.save = save);
     }
 
-    fn change(&mut self, id: EntryId, change: impl FnOnce(&mut Slot)) -> Option<&Slot> {
+    fn change(
+        &mut self,
+        id: EntryId,
+        change: impl FnOnce(&mut ScheduledEntry),
+    ) -> Option<&ScheduledEntry> {
         let slot = self.slots.get_mut(id)?;
         let was_pending = slot.is_pending();
         change(slot);
