@@ -4,8 +4,9 @@
 # usage: benches/instructions.sh            prints a table of all candidates
 #        benches/instructions.sh --check    compares tower-breaker with instructions.txt
 #
-# Calls are made a thousand at a time. Each path runs twice, with few and with many calls, and the difference is divided by the
-# difference in calls, which cancels the cost of the preparation. Only the loop of calls counts.
+# Calls are made a thousand at a time. Each path runs twice, with few and with many calls, and the
+# difference is divided by the difference in calls, which cancels the cost of the preparation. Only
+# the loop of calls counts.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -28,7 +29,8 @@ trap 'rm -rf -- "$work"' EXIT
 
 # build PROGRAM FEATURES: copies the program, built with these features, there.
 build() {
-    cargo build --quiet --release --manifest-path "$here/peers/Cargo.toml" --features "$2" --bin one_path
+    cargo build --quiet --release --manifest-path "$here/peers/Cargo.toml" --features "$2" \
+        --bin one_path
     cp "$target/release/one_path" "$1"
 }
 program=$work/one_path

@@ -3,6 +3,7 @@
 mod canonical;
 mod damaged;
 mod packed;
+mod position;
 mod short;
 mod windows;
 
@@ -20,6 +21,7 @@ use crate::{
     state::State,
 };
 
+pub(crate) use position::WindowPosition;
 pub(crate) use short::ShortSnapshot;
 pub use windows::{BucketSnapshot, WindowContent, WindowSnapshot};
 

@@ -12,7 +12,8 @@ import urllib.request
 PANELS = [
     ("Open or half-open", 'sum by (name, key) (circuit_breaker_state{state=~"open|half_open"})'),
     ("Trips in 5 s that max_open_ratio prevented",
-     'sum by (name, key) (increase(circuit_breaker_would_trip_total{prevented_by="max_open_ratio"}[5s]))'),
+     "sum by (name, key) (increase(circuit_breaker_would_trip_total"
+     '{prevented_by="max_open_ratio"}[5s]))'),
     ("Calls per second that a full group did not record",
      "sum by (name) (rate(circuit_breaker_unrecorded_calls_total[5s]))"),
     ("Failure ratio", "circuit_breaker_failure_ratio"),
@@ -33,7 +34,8 @@ def fetch(base, query, begin, end):
 
 
 def label(metric):
-    return " ".join(metric[key] for key in ("name", "key", "outcome") if key in metric) or metric["instance"]
+    names = [metric[key] for key in ("name", "key", "outcome") if key in metric]
+    return " ".join(names) or metric["instance"]
 
 
 def draw(base, seconds):
@@ -51,7 +53,8 @@ def draw(base, seconds):
         for share in (0, 0.5, 1):
             at = base_line - share * HEIGHT
             parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" class="grid"/>')
-            parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{top * share:.3g}</text>')
+            place = f'x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end"'
+            parts.append(f'<text {place}>{top * share:.3g}</text>')
         for number, one in enumerate(sorted(series, key=lambda one: label(one["metric"]))):
             colour = COLOURS[number % len(COLOURS)]
             points = [
@@ -62,12 +65,15 @@ def draw(base, seconds):
             line = " ".join(f"{x:.1f},{at:.1f}" for x, at in points)
             parts.append(f'<polyline points="{line}" stroke="{colour}"/>')
             at = y + TOP + 8 + 14 * number
-            parts.append(f'<path d="M{WIDTH - RIGHT + 10} {at - 4}h14" stroke="{colour}" class="key"/>')
+            place = f"M{WIDTH - RIGHT + 10} {at - 4}h14"
+            parts.append(f'<path d="{place}" stroke="{colour}" class="key"/>')
             parts.append(f'<text x="{WIDTH - RIGHT + 30}" y="{at}">{label(one["metric"])}</text>')
         y = base_line + GAP
     parts.append(f'<text x="{LEFT}" y="{y - 6}">{seconds} s, from left to right</text>')
-    return f'''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 4}" font-family="sans-serif" font-size="11">
-<style>text{{fill:#57606a}}.title{{font-size:13px;font-weight:bold}}.grid{{stroke:#8884;fill:none}}polyline{{fill:none;stroke-width:1.6}}.key{{stroke-width:3}}</style>
+    font = 'font-family="sans-serif" font-size="11"'
+    return f'''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 4}" {font}>
+<style>text{{fill:#57606a}}.title{{font-size:13px;font-weight:bold}}
+.grid{{stroke:#8884;fill:none}}polyline{{fill:none;stroke-width:1.6}}.key{{stroke-width:3}}</style>
 <rect width="100%" height="100%" fill="#ffffff"/>
 {chr(10).join(parts)}
 </svg>'''

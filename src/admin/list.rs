@@ -6,7 +6,7 @@ use super::{
     id,
     problem::Problem,
     query::parameters,
-    source::{AdminSource, Entry, Wanted},
+    source::{AdminSource, ListedBreaker, Wanted},
 };
 use crate::state::State;
 
@@ -36,7 +36,7 @@ pub(super) struct ListQuery {
 
 /// A page of a list.
 pub(super) struct ListPage {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ListedBreaker>,
     /// How many breakers there are on all pages.
     pub(super) total: usize,
     /// The id of the last breaker of this page, if there are further pages. By urgency, there are
@@ -95,12 +95,13 @@ impl ListQuery {
         if let Some(after) = &self.after {
             entries.retain(|entry| entry.breaker.name() > after.as_str());
         }
-        let rank = |entry: &Entry| match self.order {
+        let rank = |entry: &ListedBreaker| match self.order {
             Order::Name => 0,
             Order::Urgency => rank(entry.breaker.state()),
         };
-        let ranked = entries.into_iter().map(|entry| (rank(&entry), entry)).collect();
-        let (mut entries, has_more) = first(ranked, self.limit);
+        let ranked: Vec<_> = entries.into_iter().map(|entry| (rank(&entry), entry)).collect();
+        let has_more = ranked.len() > self.limit;
+        let mut entries = first(ranked, self.limit);
         let next = entries.last().filter(|_| has_more && self.order == Order::Name);
         let next = next.map(|entry| id::of_name(entry.breaker.name()));
         let mut names = HashSet::new();
@@ -118,18 +119,17 @@ fn wanted(group: &str, source: &AdminSource) -> Result<Wanted, Problem> {
     found.map(Wanted::Group).ok_or(Problem::not_found("there is no group of this id"))
 }
 
-/// The first ones in their order, and whether there are more. Only these are sorted.
-fn first(mut ranked: Vec<(u8, Entry)>, limit: usize) -> (Vec<Entry>, bool) {
-    let compare = |(a_rank, a): &(u8, Entry), (b_rank, b): &(u8, Entry)| -> Ordering {
-        a_rank.cmp(b_rank).then_with(|| a.compare(b))
-    };
-    let has_more = ranked.len() > limit;
-    if has_more {
+/// The first ones in their order. Only these are sorted.
+fn first(mut ranked: Vec<(u8, ListedBreaker)>, limit: usize) -> Vec<ListedBreaker> {
+    let compare = |(a_rank, a): &(u8, ListedBreaker),
+                   (b_rank, b): &(u8, ListedBreaker)|
+     -> Ordering { a_rank.cmp(b_rank).then_with(|| a.compare(b)) };
+    if ranked.len() > limit {
         ranked.select_nth_unstable_by(limit, compare);
         ranked.truncate(limit);
     }
     ranked.sort_unstable_by(compare);
-    (ranked.into_iter().map(|(_, entry)| entry).collect(), has_more)
+    ranked.into_iter().map(|(_, entry)| entry).collect()
 }
 
 /// In the order of the page.

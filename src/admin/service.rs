@@ -31,7 +31,7 @@ use super::{
     resume::Positions,
     routes::Route,
     same_site::is_cross_site,
-    source::{AdminSource, Entry, Wanted},
+    source::{AdminSource, ListedBreaker, Wanted},
     view::{self, BreakerView},
 };
 use crate::{
@@ -260,7 +260,7 @@ impl AdminState {
         }
     }
 
-    fn find(&self, name: &str) -> Result<Entry, Problem> {
+    fn find(&self, name: &str) -> Result<ListedBreaker, Problem> {
         self.source.get(name).ok_or(Problem::not_found("there is no circuit breaker of this id"))
     }
 
@@ -268,8 +268,8 @@ impl AdminState {
         self.vital.contains(breaker.name())
     }
 
-    fn view(&self, entry: &Entry) -> BreakerView {
-        let Entry { breaker, .. } = entry;
+    fn view(&self, entry: &ListedBreaker) -> BreakerView {
+        let ListedBreaker { breaker, .. } = entry;
         BreakerView::of(breaker, self.source.group_of(entry), self.is_vital(breaker))
     }
 
@@ -289,7 +289,7 @@ impl AdminState {
         answer::json(StatusCode::OK, &all)
     }
 
-    fn breaker(&self, entry: &Entry, replicas: &Replicas) -> Response<AdminBody> {
+    fn breaker(&self, entry: &ListedBreaker, replicas: &Replicas) -> Response<AdminBody> {
         let one = One { now: view::now(), breaker: self.view(entry), replicas };
         answer::json(StatusCode::OK, &one)
     }

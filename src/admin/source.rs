@@ -29,7 +29,7 @@ enum Single {
 }
 
 /// A breaker, and the group that it belongs to.
-pub(super) struct Entry {
+pub(super) struct ListedBreaker {
     pub(super) breaker: Breaker,
     group: Option<usize>,
 }
@@ -43,7 +43,7 @@ pub(super) enum Wanted {
     Group(usize),
 }
 
-impl Entry {
+impl ListedBreaker {
     fn single(breaker: Breaker) -> Self {
         Self { breaker, group: None }
     }
@@ -66,20 +66,20 @@ impl AdminSource {
     }
 
     /// In no particular order.
-    pub(super) fn entries(&self, wanted: Wanted) -> Vec<Entry> {
-        let mut all: Vec<Entry> = match wanted {
+    pub(super) fn entries(&self, wanted: Wanted) -> Vec<ListedBreaker> {
+        let mut all: Vec<ListedBreaker> = match wanted {
             Wanted::Group(_) => Vec::new(),
             Wanted::All | Wanted::Single => match &self.single {
                 Single::Registry(registry) => registry.breakers(),
                 Single::List(list) => list.to_vec(),
             }
             .into_iter()
-            .map(Entry::single)
+            .map(ListedBreaker::single)
             .collect(),
         };
         for (index, group) in self.groups.iter().enumerate() {
             if wanted == Wanted::All || wanted == Wanted::Group(index) {
-                let entry = |breaker| Entry { breaker, group: Some(index) };
+                let entry = |breaker| ListedBreaker { breaker, group: Some(index) };
                 all.extend(group.breakers().into_iter().map(entry));
             }
         }
@@ -87,7 +87,7 @@ impl AdminSource {
     }
 
     /// The breaker of this name, if there is one. It never creates one.
-    pub(super) fn get(&self, name: &str) -> Option<Entry> {
+    pub(super) fn get(&self, name: &str) -> Option<ListedBreaker> {
         let single = match &self.single {
             Single::Registry(registry) => registry.get(name),
             Single::List(list) => {
@@ -95,17 +95,17 @@ impl AdminSource {
                 found.map(|found| list[found].clone())
             }
         };
-        single.map(Entry::single).or_else(|| {
+        single.map(ListedBreaker::single).or_else(|| {
             let groups = self.groups.iter().enumerate();
             let mut found = groups.filter_map(|(index, group)| {
-                Some(Entry { breaker: group.get(name)?, group: Some(index) })
+                Some(ListedBreaker { breaker: group.get(name)?, group: Some(index) })
             });
             found.next()
         })
     }
 
     /// The name of the group that a breaker belongs to.
-    pub(super) fn group_of(&self, entry: &Entry) -> Option<&str> {
+    pub(super) fn group_of(&self, entry: &ListedBreaker) -> Option<&str> {
         self.groups.get(entry.group?).map(|group| group.name())
     }
 

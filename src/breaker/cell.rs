@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub(super) use calls::Admitted;
 
 use super::{
-    core::{Core, Schedule},
+    core::{Core, Reschedule},
     counter::DISABLED,
     dispatch::dispatch,
     fast_path_view::{Admission, FastPathView},
@@ -193,7 +193,7 @@ impl Cell {
         let schedule = core.take_schedule();
         let notifications = core.take_notifications(self.state().admits_none());
         drop(core);
-        if let Some(Schedule { at, instead_of }) = schedule {
+        if let Some(Reschedule { at, instead_of }) = schedule {
             self.schedule(at, instead_of);
         }
         let Some(notifications) = notifications else { return };

@@ -30,7 +30,7 @@ pub(super) struct Core {
 
 /// A change of the time at which the housekeeping thread looks at a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Schedule {
+pub(super) struct Reschedule {
     pub(super) at: Tick,
     pub(super) instead_of: Tick,
 }
@@ -241,14 +241,14 @@ impl Core {
     /// looks earlier anyway. It knows no clock but the system's.
     ///
     /// If it should have looked already, it may not have started: to be told again starts it.
-    pub(super) fn take_schedule(&mut self) -> Option<Schedule> {
+    pub(super) fn take_schedule(&mut self) -> Option<Reschedule> {
         let machine = self.machine.as_ref()?;
         let at = machine.deadline()?;
         let is_overdue = self.scheduled < machine.now;
         if (at >= self.scheduled && !is_overdue) || self.has_custom_clock() {
             return None;
         }
-        Some(Schedule { at, instead_of: std::mem::replace(&mut self.scheduled, at) })
+        Some(Reschedule { at, instead_of: std::mem::replace(&mut self.scheduled, at) })
     }
 
     /// Brings the machine up to now, because the scheduled time has come.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Registry, events::Hub, maker::Maker, settings::Settings};
+use super::{Registry, environment::Environment, events::Hub, maker::Maker, settings::Settings};
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 use crate::{
@@ -19,10 +19,7 @@ use crate::{
 #[derive(Default)]
 pub struct RegistryBuilder {
     settings: Settings,
-    store: Option<KnownStore>,
-    #[cfg(feature = "redis")]
-    fleet: Option<RedisFleet>,
-    clock: TimeSource,
+    environment: Environment,
     listeners: Vec<Listener>,
 }
 
@@ -63,7 +60,7 @@ impl RegistryBuilder {
     /// Keeps the state of every breaker in this store, under its own name. Default: none, the
     /// state is in memory only.
     pub fn store(mut self, store: impl StateStore) -> Self {
-        self.store = Some(KnownStore::new(store));
+        self.environment.store = Some(KnownStore::new(store));
         self
     }
 
@@ -86,13 +83,13 @@ impl RegistryBuilder {
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub fn shared(mut self, fleet: RedisFleet) -> Self {
-        self.fleet = Some(fleet);
+        self.environment.fleet = Some(fleet);
         self
     }
 
     /// Reads the time from this clock. Default: the [system's](crate::clock::SystemClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = TimeSource::custom(clock);
+        self.environment.clock = TimeSource::custom(clock);
         self
     }
 
@@ -114,15 +111,9 @@ impl RegistryBuilder {
     ///
     /// One [`ConfigError`] that lists every fault of all settings, with its path.
     pub fn build(self) -> Result<Registry, ConfigError> {
-        let maker = Maker {
-            store: self.store,
-            #[cfg(feature = "redis")]
-            fleet: self.fleet,
-            clock: self.clock,
-            hub: Arc::new(Hub::new(self.listeners)),
-        };
-        maker.check(&self.settings)?;
-        Ok(Registry::new(self.settings, maker))
+        self.settings.validate(&self.environment)?;
+        let hub = Arc::new(Hub::new(self.listeners));
+        Ok(Registry::new(self.settings, Maker { environment: self.environment, hub }))
     }
 }
 

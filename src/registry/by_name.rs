@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use smol_str::SmolStr;
 
-use super::slot::Slot;
+use super::once_breaker::OnceBreaker;
 use crate::sync::{RwLock, read, write};
 
 /// Makes the breakers of a registry.
@@ -37,14 +37,14 @@ pub(super) trait Make {
 pub(super) struct ByName<M: Make> {
     maker: M,
     settings: RwLock<Arc<M::Settings>>,
-    /// A slot is inserted before its breaker is made.
-    slots: RwLock<BTreeMap<SmolStr, Arc<Slot<M::Breaker>>>>,
+    /// A place is inserted before its breaker is made.
+    places: RwLock<BTreeMap<SmolStr, Arc<OnceBreaker<M::Breaker>>>>,
 }
 
 impl<M: Make> ByName<M> {
     pub(super) fn new(maker: M, settings: M::Settings) -> Self {
-        let (settings, slots) = (RwLock::new(Arc::new(settings)), RwLock::new(BTreeMap::new()));
-        Self { maker, settings, slots }
+        let (settings, places) = (RwLock::new(Arc::new(settings)), RwLock::new(BTreeMap::new()));
+        Self { maker, settings, places }
     }
 
     pub(super) fn maker(&self) -> &M {
@@ -54,15 +54,15 @@ impl<M: Make> ByName<M> {
     /// The breaker of this name, which is made if there is none.
     ///
     /// A caller gets it restored, or after the time that this may take. The wait is not a part of
-    /// filling the slot: code of users that runs while a thread makes a breaker, such as a
+    /// filling the place: code of users that runs while a thread makes a breaker, such as a
     /// subscriber of the log, may ask for the same one on that thread.
     pub(super) fn get_or_create(&self, name: &str) -> M::Breaker {
-        let slot = self.slot(name);
-        if let Some(breaker) = slot.get() {
+        let place = self.place(name);
+        if let Some(breaker) = place.get() {
             return breaker;
         }
         let mut new = None;
-        let breaker = slot.get_or_fill(|| {
+        let breaker = place.get_or_fill(|| {
             let settings = self.settings();
             let (breaker, rest) = self.maker.make(name, &settings);
             new = Some((settings, rest));
@@ -70,27 +70,31 @@ impl<M: Make> ByName<M> {
         });
         if let Some((settings, mut rest)) = new {
             self.maker.begin(&mut rest);
-            self.await_restore(&slot, &breaker);
+            // Also if code of users that has run within it has asked for the breaker, and waited in
+            // vain.
+            self.maker.await_restore(&breaker);
+            place.set_restored();
             self.follow(&breaker, settings);
             self.maker.end(rest);
-        } else {
-            self.await_restore(&slot, &breaker);
+        } else if !place.is_restored() {
+            self.maker.await_restore(&breaker);
+            place.set_restored();
         }
         breaker
     }
 
     pub(super) fn get(&self, name: &str) -> Option<M::Breaker> {
-        read(&self.slots).get(name)?.get()
+        read(&self.places).get(name)?.get()
     }
 
     /// All breakers in the order of their names.
     pub(super) fn all(&self) -> Vec<M::Breaker> {
-        read(&self.slots).values().filter_map(|slot| slot.get()).collect()
+        read(&self.places).values().filter_map(|place| place.get()).collect()
     }
 
     pub(super) fn remove(&self, name: &str) -> Option<M::Breaker> {
-        let slot = write(&self.slots).remove(name)?;
-        slot.filled()
+        let place = write(&self.places).remove(name)?;
+        place.filled()
     }
 
     /// Replaces the settings of all breakers, and of those to come.
@@ -102,18 +106,11 @@ impl<M: Make> ByName<M> {
         }
     }
 
-    fn slot(&self, name: &str) -> Arc<Slot<M::Breaker>> {
-        if let Some(slot) = read(&self.slots).get(name) {
-            return Arc::clone(slot);
+    fn place(&self, name: &str) -> Arc<OnceBreaker<M::Breaker>> {
+        if let Some(place) = read(&self.places).get(name) {
+            return Arc::clone(place);
         }
-        Arc::clone(write(&self.slots).entry(name.into()).or_default())
-    }
-
-    fn await_restore(&self, slot: &Slot<M::Breaker>, breaker: &M::Breaker) {
-        if !slot.is_restored() {
-            self.maker.await_restore(breaker);
-            slot.set_restored();
-        }
+        Arc::clone(write(&self.places).entry(name.into()).or_default())
     }
 
     /// Applies the newest settings to a breaker that has those of `applied`.
@@ -133,5 +130,55 @@ impl<M: Make> ByName<M> {
 
     fn settings(&self) -> Arc<M::Settings> {
         Arc::clone(&read(&self.settings))
+    }
+}
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use std::sync::{
+        Mutex, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    };
+
+    use super::*;
+
+    /// Whether the breaker can be restored, and whether a wait for that has ended well.
+    #[derive(Clone, Default)]
+    struct Breaker(Arc<[AtomicBool; 2]>);
+
+    /// Code of users that runs while a breaker is made asks for it.
+    #[derive(Default)]
+    struct AsksWithin(Mutex<Weak<ByName<Self>>>);
+
+    impl Make for AsksWithin {
+        type Breaker = Breaker;
+        type Settings = ();
+        type Rest = Breaker;
+
+        fn make(&self, _: &str, (): &()) -> (Breaker, Breaker) {
+            let breaker = Breaker::default();
+            (breaker.clone(), breaker)
+        }
+
+        fn begin(&self, rest: &mut Breaker) {
+            let within = self.0.lock().unwrap().upgrade().unwrap().get_or_create("a");
+            assert!(Arc::ptr_eq(&within.0, &rest.0));
+            rest.0[0].store(true, SeqCst);
+        }
+
+        fn await_restore(&self, breaker: &Breaker) {
+            breaker.0[1].store(breaker.0[0].load(SeqCst), SeqCst);
+        }
+
+        fn apply(&self, _: &Breaker, (): &(), (): &()) {}
+
+        fn end(&self, _: Breaker) {}
+    }
+
+    #[test]
+    fn a_caller_who_makes_a_breaker_gets_it_restored_although_it_was_asked_for_within() {
+        let by_name = Arc::new(ByName::new(AsksWithin::default(), ()));
+        *by_name.maker.0.lock().unwrap() = Arc::downgrade(&by_name);
+        assert!(by_name.get_or_create("a").0[1].load(SeqCst));
     }
 }

@@ -53,13 +53,13 @@ impl Hub {
 /// Holds the events of a breaker back until the registry has it, and no lock is held: a listener
 /// may look the breaker up by the event's name, and must not wait for the build that it is part of.
 /// Nor must a subscriber of the log.
-pub(super) struct Gate {
+pub(super) struct EventGate {
     hub: Arc<Hub>,
     /// `None` once the gate is open.
     held: Mutex<Option<VecDeque<Event>>>,
 }
 
-impl Gate {
+impl EventGate {
     pub(super) fn new(hub: Arc<Hub>) -> Self {
         Self { hub, held: Mutex::new(Some(VecDeque::new())) }
     }

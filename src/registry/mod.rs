@@ -2,14 +2,15 @@
 
 mod builder;
 mod by_name;
+mod environment;
 mod events;
 #[cfg(feature = "keyed")]
 mod keyed;
 #[cfg(all(test, tower_breaker_loom))]
 mod loom_tests;
 mod maker;
+mod once_breaker;
 mod settings;
-mod slot;
 
 use std::{fmt, sync::Arc};
 
@@ -131,7 +132,7 @@ impl Registry {
     /// so it never gets here: without a fleet, this does not fail.
     pub fn reload(&self, file: &ConfigFile) -> Result<(), ConfigError> {
         let settings = Settings::from_file(file);
-        self.by_name.maker().check(&settings)?;
+        settings.validate(&self.by_name.maker().environment)?;
         self.by_name.set_settings(settings);
         Ok(())
     }

@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use smol_str::SmolStr;
 
-use crate::config::{Config, ConfigFile, Faults, check_name, join};
-#[cfg(feature = "redis")]
-use crate::fleet::FleetCounts;
+use super::environment::Environment;
+use crate::config::{Config, ConfigError, ConfigFile, Faults, check_name, join};
 
 #[derive(Debug, Default)]
 pub(super) struct Settings {
@@ -29,21 +28,15 @@ impl Settings {
         self.breakers.get(name).unwrap_or(&self.defaults)
     }
 
-    pub(super) fn check(&self, faults: &mut Faults) {
-        self.defaults.check("defaults", faults);
+    /// Whether breakers of this environment can have these settings.
+    pub(super) fn validate(&self, environment: &Environment) -> Result<(), ConfigError> {
+        let mut faults = Faults::default();
+        environment.check(&self.defaults, "defaults", &mut faults);
         for (name, config) in &self.breakers {
             let path = join("breakers", name);
-            check_name(name, path.clone(), faults);
-            config.check(&path, faults);
+            check_name(name, path.clone(), &mut faults);
+            environment.check(config, &path, &mut faults);
         }
-    }
-
-    /// Whether a fleet can count for all rules.
-    #[cfg(feature = "redis")]
-    pub(super) fn check_counts(&self, counts: FleetCounts, faults: &mut Faults) {
-        counts.check(&self.defaults, "defaults", faults);
-        for (name, config) in &self.breakers {
-            counts.check(config, &join("breakers", name), faults);
-        }
+        faults.into_result(())
     }
 }

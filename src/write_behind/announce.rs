@@ -9,8 +9,9 @@ use std::{
 use super::{
     entry::{Entry, HealthAt},
     health::{self, Announcement, Now},
-    inbox::{self, FORKED, Inbox},
-    notifier::Pending,
+    inbox::{FORKED, Inbox},
+    inboxes,
+    listener_thread::Pending,
     threads,
     watchdog::Watched,
 };
@@ -90,10 +91,10 @@ impl Inbox {
     /// Has a thread of its own call the listeners of this breaker, or of every one. `false` if none
     /// can be started: then the next event tries again, or the writer's thread does it.
     fn notify(&self, entry: Option<&Arc<Entry>>) -> bool {
-        self.notifier.add(entry, || {
+        self.listener_thread.add(entry, || {
             let Some(inbox) = self.own.upgrade() else { return false };
             let work = move || {
-                while let Some(pending) = inbox.notifier.next() {
+                while let Some(pending) = inbox.listener_thread.next() {
                     inbox.deliver(&pending);
                 }
             };
@@ -103,7 +104,7 @@ impl Inbox {
 
     /// Delivers what no thread could be started for. For the writer's thread.
     pub(super) fn deliver_left(&self) {
-        if let Some(pending) = self.notifier.take_left() {
+        if let Some(pending) = self.listener_thread.take_left() {
             self.deliver(&pending);
         }
     }
@@ -148,7 +149,7 @@ impl Inbox {
     /// one must not hide one that is not.
     pub(super) fn record_gauges(&self) {
         self.monitor.metrics.record_gauges(|| {
-            let mut inboxes = inbox::all();
+            let mut inboxes = inboxes::all();
             inboxes.retain(|other| {
                 other.monitor.metrics == self.monitor.metrics
                     && !std::ptr::eq(Arc::as_ptr(other), self)

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{
     config::WriteBehindConfig,
-    content::Admitted,
+    content::NewEntry,
     entry::{Entry, Urgency},
     health::Announcement,
     inbox::{Inbox, STOPPED},
@@ -168,8 +168,8 @@ impl Attachment {
         config: &WriteBehindConfig,
         take_steps: impl FnOnce(FirstSteps),
     ) -> Self {
-        let (inbox, admitted, announcement) = worker::join(store, name, source, settings, config);
-        let Admitted { entry, superseded, takes_over, are_any_departing } = admitted;
+        let (inbox, new, announcement) = worker::join(store, name, source, settings, config);
+        let NewEntry { entry, superseded, takes_over, are_any_departing } = new;
         let state = if takes_over {
             FirstState::TakenOver { may_be_preloaded: !are_any_departing }
         } else if !are_any_departing && restore_preloaded(&inbox, &entry) {

@@ -14,7 +14,7 @@ use super::{
 
 /// What an inbox holds under its lock.
 #[derive(Default)]
-pub(super) struct Content {
+pub(super) struct InboxContent {
     pub(super) lifecycle: Lifecycle,
     pub(super) schedule: Schedule,
     pub(super) owners: Owners,
@@ -35,8 +35,8 @@ pub(super) enum Lifecycle {
     Ended,
 }
 
-/// A new entry.
-pub(super) struct Admitted {
+/// An entry that was added, and what it comes after.
+pub(super) struct NewEntry {
     pub(super) entry: Arc<Entry>,
     /// The one that owned the name until now.
     pub(super) superseded: Option<Arc<Entry>>,
@@ -53,7 +53,7 @@ pub(super) struct Batch {
     pub(super) retry_at: Option<Instant>,
 }
 
-impl Content {
+impl InboxContent {
     /// Remembers what a refused request wanted.
     pub(super) fn postpone(&mut self, request: &Request) {
         // What a flush wants to save is marked and queued already.

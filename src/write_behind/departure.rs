@@ -126,7 +126,7 @@ impl Inbox {
             self.check_call(drop_wait / 2);
         }
         if matches!(ended, DropEnd::TimedOut | DropEnd::Stalled) {
-            self.notifier.wait(wait.deadline().saturating_duration_since(Instant::now()));
+            self.listener_thread.wait(wait.deadline().saturating_duration_since(Instant::now()));
         }
         if ended == DropEnd::Gone || !may_stay {
             self.forget(entry);

@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    content::{Content, Lifecycle},
+    content::{InboxContent, Lifecycle},
     departure::MAX_DEPARTING,
     entry::Entry,
     inbox::Inbox,
@@ -52,7 +52,7 @@ impl Inbox {
     }
 }
 
-impl Content {
+impl InboxContent {
     /// Whether the store may hold anything of this breaker that it is worthwhile to delete.
     fn may_be_stored(&self, entry: &Entry) -> bool {
         let may_be_stored = match self.schedule.read_state(entry.id) {

@@ -12,7 +12,9 @@
 //! | [`Stalled`] | A call has not returned for too long. | Waits for it; requests are refused at once. |
 //!
 //! All but *healthy* are *degraded*. A degraded store is retried at [`Health::retry_at`]: 100 ms
-//! after it became degraded, and after each retry that fails twice as long as before, up to 5 s.
+//! after it became degraded, and after each retry that fails twice as long as before, up to 5 s, or
+//! to 500 ms while a [part of it can be reached](Health::note_reach): until the whole can be read,
+//! transitions are saved there with the retries.
 //!
 //! # Transitions
 //!
@@ -48,6 +50,7 @@ use crate::{clock, health::StoreHealth};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_BACKOFF_IN_PART: Duration = Duration::from_millis(500);
 
 /// How many snapshots in a row have to be unreadable before the store is assumed to be at fault,
 /// and not the snapshots.
@@ -90,7 +93,7 @@ pub(super) enum Report {
 /// What follows from an event.
 #[must_use]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct HealthChange {
     pub(super) announcement: Option<Announcement>,
     /// Whether every breaker has to be saved again.
     pub(super) save_all: bool,
@@ -132,6 +135,8 @@ pub(super) struct Health {
     /// Until when reads and saves are predicted to fail.
     reads_fail_until: Option<Instant>,
     saves_fail_until: Option<Instant>,
+    /// Whether a part of the store answered when the whole could not be read.
+    reaches_part: bool,
 }
 
 struct Degraded {
@@ -145,7 +150,7 @@ struct Degraded {
 
 impl Health {
     /// A batch has ended. `ends_retry`: everything that was due for a retry has been retried.
-    pub(super) fn report(&mut self, report: Report, ends_retry: bool, now: Now) -> Change {
+    pub(super) fn report(&mut self, report: Report, ends_retry: bool, now: Now) -> HealthChange {
         let before = self.trouble();
         let (trouble, reason) = match report {
             Report::Done { failed_left: false } => return self.heal(now),
@@ -166,18 +171,18 @@ impl Health {
         if works && matches!(before, Some(Trouble::Unavailable | Trouble::Stalled)) {
             self.retry_at_once(now);
         }
-        Change { announcement, save_all: works && is_down(before) }
+        HealthChange { announcement, save_all: works && is_down(before) }
     }
 
     /// A caller has waited this long for a call. Returns `None` if the store is known to be
     /// stalled.
-    pub(super) fn overdue(&mut self, waited: Duration, now: Now) -> Option<Change> {
+    pub(super) fn overdue(&mut self, waited: Duration, now: Now) -> Option<HealthChange> {
         if self.is_stalled() {
             return None;
         }
         let reason = stalled_for(waited);
         let announcement = self.degrade(Trouble::Stalled, Some(reason), false, now);
-        Some(Change { announcement, save_all: false })
+        Some(HealthChange { announcement, save_all: false })
     }
 
     pub(super) fn begin_call(&mut self, now: Instant) {
@@ -229,6 +234,15 @@ impl Health {
         self.unreadable += u32::from(is_new);
         if is_outage || self.unreadable >= UNREADABLE_IN_A_ROW {
             self.reads_fail_until = Some(now + self.prediction());
+        }
+    }
+
+    /// Whether a part of the store answers while the whole cannot be read. For the start of a
+    /// breaker, that is as good.
+    pub(super) fn note_reach(&mut self, reaches_part: bool) {
+        self.reaches_part = reaches_part;
+        if reaches_part {
+            self.note_readable();
         }
     }
 
@@ -314,21 +328,23 @@ impl Health {
             degraded.reason = reason;
         }
         if ends_retry {
-            degraded.retry_at = now.instant + degraded.backoff;
-            degraded.backoff = LONGEST_BACKOFF.min(degraded.backoff * 2);
+            let longest = if self.reaches_part { LONGEST_BACKOFF_IN_PART } else { LONGEST_BACKOFF };
+            degraded.retry_at = now.instant + longest.min(degraded.backoff);
+            degraded.backoff = longest.min(degraded.backoff * 2);
         }
         None
     }
 
-    fn heal(&mut self, now: Now) -> Change {
+    fn heal(&mut self, now: Now) -> HealthChange {
         self.saves_fail_until = None;
+        self.reaches_part = false;
         self.note_readable();
         let save_all = self.is_down();
         let announcement = self.degraded.take().map(|Degraded { since, .. }| {
             self.epoch += 1;
             Announcement::Healthy { after: now.instant.saturating_duration_since(since.instant) }
         });
-        Change { announcement, save_all }
+        HealthChange { announcement, save_all }
     }
 
     fn retry_at_once(&mut self, now: Now) {

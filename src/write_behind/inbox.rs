@@ -1,4 +1,4 @@
-//! What the breakers on a store and the thread that writes to it share.
+//! What the breakers on one store and the thread that writes to it share.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak, mpsc},
@@ -8,31 +8,21 @@ use std::{
 
 use super::{
     client::Monitor,
-    content::{Admitted, Batch, Content, Lifecycle},
+    content::{Batch, InboxContent, Lifecycle, NewEntry},
     entries::EntryId,
     entry::{Entry, Urgency},
-    notifier::Notifier,
+    listener_thread::ListenerThread,
     preload::Preload,
     request::{HistoryRequest, HistorySlot, HistorySlots, Request, Wanted},
     source::SaveSettings,
     sweep::{MarkEntries, VisitEntries},
     threads::Starter,
 };
-use crate::{
-    history::HistoryQuery,
-    process::{self, LastProcess, Process},
-    sync::std_lock,
-};
+use crate::{history::HistoryQuery, process::Process, sync::std_lock};
 
 /// Entries that are visited under one lock. A breaker that changes meanwhile waits for these, and
 /// not for all.
 const PART: usize = 1024;
-
-/// The inboxes of this process, one for each store.
-static INBOXES: Mutex<Vec<Weak<Inbox>>> = Mutex::new(Vec::new());
-
-/// The process that has last added one.
-static LAST_PROCESS: LastProcess = LastProcess::none();
 
 pub(super) const STOPPED: &str = "the store's writer thread has stopped";
 const NOT_STARTED: &str = "the store's writer thread cannot be started; the start is retried";
@@ -40,7 +30,7 @@ pub(super) const FORKED: &str = "this process was forked after the first circuit
      store was built, and has no thread that saves: build circuit breakers after daemonizing";
 
 pub(super) struct Inbox {
-    store_id: usize,
+    pub(super) store_id: usize,
     /// For threads that outlive the borrow.
     pub(super) own: Weak<Self>,
     pub(super) monitor: Arc<Monitor>,
@@ -53,9 +43,9 @@ pub(super) struct Inbox {
     /// Starts the writer.
     pub(super) starter: Starter,
     /// Calls listeners in place of the writer.
-    pub(super) notifier: Notifier,
+    pub(super) listener_thread: ListenerThread,
     thread: OnceLock<ThreadId>,
-    content: Mutex<Content>,
+    content: Mutex<InboxContent>,
     /// Wakes the writer's thread.
     pub(super) wake: Condvar,
     /// Wakes threads that drop breakers: an entry is gone, the writer has ended, or the store does
@@ -71,63 +61,6 @@ pub(super) enum Work {
     Maintenance,
 }
 
-/// The inboxes of all stores.
-pub(super) fn all() -> Vec<Arc<Inbox>> {
-    list().map_or_else(Vec::new, |inboxes| inboxes.iter().filter_map(Weak::upgrade).collect())
-}
-
-/// The list, unless a thread of another process has locked it for ever.
-fn list() -> Option<MutexGuard<'static, Vec<Weak<Inbox>>>> {
-    process::lock(&INBOXES, || other_process().is_some())
-}
-
-fn other_process() -> Option<Process> {
-    LAST_PROCESS.other_than(|| Process::current().id())
-}
-
-/// Adds an entry to the inbox of a store. If there is none, or it takes no more entries, there is a
-/// new one, whose writer has to be started: then the last value is `true`.
-///
-/// In a forked process, an inbox of the other one may be locked for ever. An entry for its store
-/// has an inbox of its own there, which says the same: nothing is saved.
-pub(super) fn admit(
-    store_id: usize,
-    settings: SaveSettings,
-    make_entry: &dyn Fn(EntryId) -> Entry,
-    make_monitor: impl FnOnce() -> Monitor,
-) -> (Arc<Inbox>, Admitted, bool) {
-    let new = |process| Inbox::new(store_id, process, make_monitor(), settings, make_entry);
-    let mut inboxes = match (list(), other_process()) {
-        (Some(inboxes), _) => inboxes,
-        (None, process) => {
-            let (inbox, admitted) = new(process.unwrap_or_else(Process::current));
-            return (inbox, admitted, false);
-        }
-    };
-    let found = inboxes.iter().filter_map(Weak::upgrade).find(|it| it.store_id == store_id);
-    if let Some(inbox) = found {
-        if inbox.is_forked() {
-            let (inbox, admitted) = new(inbox.process);
-            return (inbox, admitted, false);
-        }
-        if let Some(admitted) = inbox.admit(settings, make_entry) {
-            return (inbox, admitted, false);
-        }
-    }
-    let process = Process::current();
-    let (inbox, admitted) = new(process);
-    LAST_PROCESS.set(process.id());
-    inboxes.retain(|inbox| inbox.strong_count() > 0);
-    inboxes.push(Arc::downgrade(&inbox));
-    (inbox, admitted, true)
-}
-
-/// The inbox of a store.
-#[cfg(test)]
-pub(super) fn find(store_id: usize) -> Option<Arc<Inbox>> {
-    all().into_iter().find(|inbox| inbox.store_id == store_id)
-}
-
 impl Inbox {
     /// An inbox with one entry.
     pub(super) fn new(
@@ -136,9 +69,9 @@ impl Inbox {
         monitor: Monitor,
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
-    ) -> (Arc<Self>, Admitted) {
-        let mut content = Content::default();
-        let admitted = content.join(settings, make_entry);
+    ) -> (Arc<Self>, NewEntry) {
+        let mut content = InboxContent::default();
+        let new = content.join(settings, make_entry);
         let inbox = Arc::new_cyclic(|own| Self {
             store_id,
             own: Weak::clone(own),
@@ -148,22 +81,22 @@ impl Inbox {
             process,
             forked_since: OnceLock::new(),
             starter: Starter::new("breaker-store"),
-            notifier: Notifier::default(),
+            listener_thread: ListenerThread::default(),
             thread: OnceLock::new(),
             content: Mutex::new(content),
             wake: Condvar::new(),
             departed: Condvar::new(),
         });
-        (inbox, admitted)
+        (inbox, new)
     }
 
     /// The health's lock may be taken while this one is held, and no other.
-    pub(super) fn content(&self) -> MutexGuard<'_, Content> {
+    pub(super) fn content(&self) -> MutexGuard<'_, InboxContent> {
         std_lock(&self.content)
     }
 
     /// The content, unless another thread has it.
-    pub(super) fn try_content(&self) -> Option<MutexGuard<'_, Content>> {
+    pub(super) fn try_content(&self) -> Option<MutexGuard<'_, InboxContent>> {
         match self.content.try_lock() {
             Ok(content) => Some(content),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -172,11 +105,11 @@ impl Inbox {
     }
 
     /// Adds an entry. `None` if the writer is about to end.
-    fn admit(
+    pub(super) fn join(
         &self,
         settings: SaveSettings,
         make_entry: &dyn Fn(EntryId) -> Entry,
-    ) -> Option<Admitted> {
+    ) -> Option<NewEntry> {
         let mut content = self.content();
         if content.lifecycle != Lifecycle::Running {
             return None;
@@ -187,13 +120,6 @@ impl Inbox {
         }
         content.await_end.clear();
         Some(content.join(settings, make_entry))
-    }
-
-    /// Takes the inbox off the list: the next breaker on the store starts another writer.
-    pub(super) fn unlist(&self) {
-        if let Some(mut inboxes) = list() {
-            inboxes.retain(|inbox| inbox.strong_count() > 0 && !std::ptr::eq(inbox.as_ptr(), self));
-        }
     }
 
     /// Marks a change. May be called with the breaker's lock held.
@@ -339,9 +265,9 @@ impl Inbox {
 
     fn wait<'a>(
         &'a self,
-        content: MutexGuard<'a, Content>,
+        content: MutexGuard<'a, InboxContent>,
         time: Option<Duration>,
-    ) -> MutexGuard<'a, Content> {
+    ) -> MutexGuard<'a, InboxContent> {
         match time {
             Some(time) => {
                 self.wake.wait_timeout(content, time).unwrap_or_else(PoisonError::into_inner).0

@@ -81,7 +81,7 @@
 //! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
 //!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
 //! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload;
-//!    the start of the writer; what the notifier has to deliver.
+//!    the start of the writer; what the thread of listeners has to deliver.
 //!    None of these is taken while another of them is held.
 //!
 //! No lock is held during a call to the store, a call of a listener, or a reply.
@@ -103,6 +103,7 @@
 //! | `threads` | one thread that may have to be started later |
 //! | `refresh` | when a snapshot is saved again that a store would forget |
 //! | `entries` | the slab of entries and their ids |
+//! | `last_state` | what is left of a breaker that is gone |
 //! | `entry` | one breaker on a store: marks, source, history |
 //! | `states` | what is known about the snapshot of an entry, and what a batch does with it |
 //! | `watchdog` | notices calls that do not return |
@@ -121,8 +122,9 @@
 //! | `maintenance` | what is done between batches and while idle |
 //! | `request` | what callers ask the writer for |
 //! | `gauges` | when gauges are recorded |
-//! | `notifier` | a thread that calls listeners where the writer's cannot |
+//! | `listener_thread` | a thread that calls listeners where the writer's cannot |
 //! | `content`, `inbox` | what all threads share: under its lock, and around it |
+//! | `inboxes` | one inbox for each store of the process |
 //! | `announce` | tells the log and the listeners of a changed health |
 //! | `restart` | starts writers later that could not be started |
 //! | `ownership` | hands a state from one breaker of a name to the next |
@@ -149,14 +151,16 @@ mod gauges;
 mod hashes;
 mod health;
 mod inbox;
+mod inboxes;
 mod keys;
 mod known_store;
 mod lanes;
+mod last_state;
+mod listener_thread;
 mod load;
 mod maintenance;
 #[cfg(feature = "keyed")]
 mod names;
-mod notifier;
 mod owners;
 mod ownership;
 mod pages;

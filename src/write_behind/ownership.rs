@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    content::{Admitted, Content},
+    content::{InboxContent, NewEntry},
     entries::EntryId,
     entry::{Entry, Urgency},
     inbox::Inbox,
@@ -78,13 +78,13 @@ pub(super) fn warn_superseded(entry: &Entry) {
     }
 }
 
-impl Content {
+impl InboxContent {
     /// Adds an entry, which owns its name from now on.
     pub(super) fn join(
         &mut self,
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
-    ) -> Admitted {
+    ) -> NewEntry {
         let are_any_departing = self.schedule.departing() > 0;
         let entry = self.schedule.insert(settings, make_entry);
         let joined = self.owners.join(&entry, SystemTime::now);
@@ -103,7 +103,7 @@ impl Content {
                 None
             }
         };
-        Admitted { entry, superseded, takes_over, are_any_departing }
+        NewEntry { entry, superseded, takes_over, are_any_departing }
     }
 
     /// A new entry reads a snapshot that was not read yet, or that it must not overwrite, by

@@ -152,7 +152,7 @@ impl Preload {
                 drop(state);
                 let mut add = |key: &str, value: &[u8]| page.push(key, value);
                 let read = client.visit_page(after.as_deref(), PAGE, &mut add);
-                return self.add(read.map(|()| page));
+                return self.add(read.map(|()| page), client.expires_by_itself());
             }
             Progress::Ready { .. } => {
                 let old = std::mem::take(&mut state.progress);
@@ -163,7 +163,9 @@ impl Preload {
         Ok(())
     }
 
-    fn add(&self, page: Result<Page, StoreError>) -> Result<(), StoreError> {
+    /// A store whose entries expire by themselves may lose what it lists them by, for example by
+    /// the memory policy of a server. So if it lists nothing, each key is asked for by itself.
+    fn add(&self, page: Result<Page, StoreError>, may_expire: bool) -> Result<(), StoreError> {
         let page = match page {
             Ok(page) => page,
             Err(error) => {
@@ -178,12 +180,18 @@ impl Preload {
             }
         };
         let is_last = page.len() < PAGE;
+        let is_empty = page.len() == 0;
         if page.is_too_large() {
             self.give_up(LONG_PAUSE);
             return Ok(());
         }
         let mut state = std_lock(&self.0);
         let Progress::Reading(pages) = &mut state.progress else { return Ok(()) };
+        if is_empty && may_expire && pages.last_key().is_none() {
+            drop(state);
+            self.give_up(PAUSE);
+            return Ok(());
+        }
         pages.add(page);
         if pages.bytes() > MAX_BYTES {
             drop(state);

@@ -6,7 +6,9 @@ use std::{
 };
 
 use crate::{
-    breaker::window::WindowPosition, health::StoreHealth, snapshot::Snapshot, state::State,
+    health::StoreHealth,
+    snapshot::{Snapshot, WindowPosition},
+    state::State,
 };
 
 /// A breaker, as its store's writer sees it.

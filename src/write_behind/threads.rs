@@ -16,13 +16,13 @@ use crate::sync::std_lock;
 /// The shortest time between two attempts.
 const RETRY: Duration = Duration::from_millis(100);
 
-type Work = Box<dyn FnOnce() + Send>;
+type ThreadBody = Box<dyn FnOnce() + Send>;
 
 /// Starts one thread, as soon as that is possible.
 pub(super) struct Starter {
     name: &'static str,
     /// The thread's work, until it has started.
-    work: Arc<Mutex<Option<Work>>>,
+    work: Arc<Mutex<Option<ThreadBody>>>,
     waits: AtomicBool,
     retry_at: Mutex<Option<Instant>>,
     /// What the test pretends on whose thread this was made.

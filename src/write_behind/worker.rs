@@ -12,12 +12,13 @@ use super::{
     batch::{self, BatchReport},
     client::{Monitor, StoreClient, is_outage},
     config::WriteBehindConfig,
-    content::{Admitted, Batch, Lifecycle},
+    content::{Batch, Lifecycle, NewEntry},
     entries::EntryId,
     entry::Entry,
     gauges::GaugeTimer,
     health::{Announcement, Now, Report},
-    inbox::{self, Inbox, Work},
+    inbox::{Inbox, Work},
+    inboxes::{self, Joined},
     keys,
     known_store::KnownStore,
     maintenance::Maintenance,
@@ -47,15 +48,16 @@ pub(super) fn join(
     source: &Arc<dyn SnapshotSource>,
     settings: SaveSettings,
     config: &WriteBehindConfig,
-) -> (Arc<Inbox>, Admitted, Option<Announcement>) {
+) -> (Arc<Inbox>, NewEntry, Option<Announcement>) {
     let make_entry = |id: EntryId| Entry::new(id, keys::snapshot(name), Arc::clone(source));
     let make_monitor = || {
         let patience = PATIENCE.max(config.load_wait).max(config.drop_wait);
         Monitor::new(patience, &store)
     };
-    let (inbox, admitted, is_new) = inbox::admit(store.id, settings, &make_entry, make_monitor);
-    let announcement = if is_new { start(&inbox, store, config) } else { None };
-    (inbox, admitted, announcement)
+    let Joined { inbox, new, needs_writer } =
+        inboxes::join(store.id, settings, &make_entry, make_monitor);
+    let announcement = if needs_writer { start(&inbox, store, config) } else { None };
+    (inbox, new, announcement)
 }
 
 fn start(

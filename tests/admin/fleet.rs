@@ -47,6 +47,7 @@ async fn ask_until_answered(admin: &Admin) -> Value {
     panic!("a replica does not answer");
 }
 
+#[needs::programs("redis-server")]
 #[tokio::test(flavor = "multi_thread")]
 async fn one_breaker_comes_with_each_replicas_own_view() {
     let Some(server) = RedisServer::start() else { return };
@@ -78,6 +79,7 @@ async fn one_breaker_comes_with_each_replicas_own_view() {
     api.get("/breakers", "/breakers", 200).await;
 }
 
+#[needs::programs("redis-server")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_that_hangs_or_is_gone_delays_an_answer_for_a_bounded_time() {
     let Some(server) = RedisServer::start() else { return };

@@ -136,22 +136,15 @@ fn split_at_depth_0(text: &str) -> Vec<&str> {
     parts
 }
 
-/// `crate::` and `super::` paths in code that is not a `use`.
+/// Paths in code that is not a `use`, but for those that begin with `self`, with a type or with a
+/// macro's `$crate`.
 fn paths_in(module: &Module, code: &str) -> Vec<Vec<String>> {
-    let starts = code.match_indices("crate::").chain(code.match_indices("super::"));
-    let starts = starts.filter(|(at, _)| {
-        let before = code[..*at].chars().next_back();
-        before.is_none_or(|c| !c.is_alphanumeric() && !['_', '$', ':'].contains(&c))
-    });
-    starts
-        .map(|(at, _)| {
-            let rest = &code[at..];
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
-            let path = rest[..end.unwrap_or(rest.len())].trim_end_matches(':');
-            let path: Vec<String> = path.split("::").map(str::to_owned).collect();
-            absolute(module, &path)
-        })
-        .collect()
+    let words = code.split(|c: char| !c.is_alphanumeric() && !['_', '$', ':'].contains(&c));
+    let paths = words.filter(|word| word.starts_with(|c: char| c.is_lowercase()));
+    let paths = paths.map(|word| word.trim_end_matches(':').split("::").map(str::to_owned));
+    let paths = paths.map(Iterator::collect::<Vec<String>>);
+    let paths = paths.filter(|path| path.len() > 1 && path[0] != "self");
+    paths.map(|path| absolute(module, &path)).collect()
 }
 
 fn is_own_child(path: &[String]) -> bool {

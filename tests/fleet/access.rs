@@ -105,12 +105,14 @@ pub(crate) fn count_together(url: &str) {
     reaches(&replicas.each_ref(), State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn counts_of_the_fleet_need_no_further_permission() {
     let Some(server) = RedisServer::start() else { return };
     count_together(&user(&server, RULES));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_user_with_exactly_the_documented_permissions_can_use_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
@@ -140,6 +142,7 @@ fn the_documentation_has_these_permissions() {
     assert_documented(RULES, include_str!("../../src/fleet/mod.rs"), 5);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_wrong_password_is_named_without_being_shown() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "s3cret"]) else { return };
@@ -159,6 +162,7 @@ fn a_wrong_password_is_named_without_being_shown() {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn credentials_are_asked_for_at_each_connection() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "first"]) else { return };
@@ -187,6 +191,7 @@ fn credentials_are_asked_for_at_each_connection() {
     assert!(!shown.contains("second"), "{shown}");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_panic_of_the_credentials_on_the_thread_that_reads_news_does_not_end_it() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "first"]) else { return };
@@ -215,6 +220,7 @@ fn a_panic_of_the_credentials_on_the_thread_that_reads_news_does_not_end_it() {
     reaches(&[&first], State::ForcedOpen);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_question_that_the_server_refuses_sends_no_replica_alone() {
     let Some(server) = RedisServer::start() else { return };

@@ -92,6 +92,7 @@ fn open_for(breaker: &Breaker) -> Duration {
     breaker.try_acquire().unwrap_err().retry_after().unwrap()
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_starts_after_the_clock_has_gone_back_does_not_wait_for_a_whole_open_time() {
     let Some(clock) = Clock::new() else { return };
@@ -109,6 +110,7 @@ fn a_replica_that_starts_after_the_clock_has_gone_back_does_not_wait_for_a_whole
     assert!(open_for(&first) + Duration::from_secs(4) < OPEN_TIME);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_vote_counts_for_the_open_time_of_its_voter_although_the_clock_goes_ahead() {
     let Some(clock) = Clock::new() else { return };
@@ -123,6 +125,7 @@ fn a_vote_counts_for_the_open_time_of_its_voter_although_the_clock_goes_ahead() 
     reaches(&[&first, &second, &third], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_result_of_a_probe_counts_although_the_clock_goes_ahead_meanwhile() {
     let Some(clock) = Clock::new() else { return };

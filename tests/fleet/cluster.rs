@@ -38,6 +38,7 @@ fn key_of(cluster: &RedisCluster, name: &str) -> (String, usize) {
     (key, place)
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn breakers_on_all_nodes_are_shared() {
     let Some(cluster) = RedisCluster::start() else { return };
@@ -67,12 +68,14 @@ fn breakers_on_all_nodes_are_shared() {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn calls_are_counted_together() {
     let Some(cluster) = RedisCluster::start() else { return };
     access::count_together(&cluster.url());
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_replica_of_a_killed_node_takes_over_its_shards() {
     let Some(cluster) = RedisCluster::start_with_replicas() else { return };
@@ -100,6 +103,7 @@ fn the_replica_of_a_killed_node_takes_over_its_shards() {
     reaches(&[&first], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_primary_that_becomes_a_replica_while_it_lives_is_left() {
     let Some(cluster) = RedisCluster::start_with_replicas() else { return };
@@ -119,6 +123,7 @@ fn a_primary_that_becomes_a_replica_while_it_lives_is_left() {
     reaches(&[&second], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_node_that_comes_back_empty_is_told_what_the_fleet_knows() {
     let Some(cluster) = RedisCluster::start() else { return };
@@ -137,6 +142,7 @@ fn a_node_that_comes_back_empty_is_told_what_the_fleet_knows() {
     reaches(&[&first], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_shard_that_moves_to_another_node_is_followed() {
     let Some(cluster) = RedisCluster::start() else { return };
@@ -157,6 +163,7 @@ fn a_shard_that_moves_to_another_node_is_followed() {
     });
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_user_needs_one_more_permission() {
     let Some(cluster) = RedisCluster::start() else { return };
@@ -170,6 +177,7 @@ fn a_user_needs_one_more_permission() {
     assert_eq!(access::use_all(&url(&rules)), Ok(()));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_cluster_with_a_url_of_a_single_server_is_named() {
     let Some(cluster) = RedisCluster::start() else { return };

@@ -64,6 +64,7 @@ fn has_counted(server: &RedisServer, calls: u64) {
     eventually("the calls are counted", || counted(server, 'c') == calls);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn twenty_replicas_with_two_failures_each_trip_together() {
     let Some(server) = RedisServer::start() else { return };
@@ -89,6 +90,7 @@ fn twenty_replicas_with_two_failures_each_trip_together() {
     assert!(own >= 1);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn no_call_counts_twice() {
     let Some(server) = RedisServer::start() else { return };
@@ -105,6 +107,7 @@ fn no_call_counts_twice() {
     reaches(&[&first, &second], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn successes_of_others_count_too() {
     let Some(server) = RedisServer::start() else { return };
@@ -121,6 +124,7 @@ fn successes_of_others_count_too() {
     reaches(&[&healthy, &failing], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn slow_calls_are_counted_together_too() {
     let Some(server) = RedisServer::start() else { return };
@@ -141,6 +145,7 @@ fn slow_calls_are_counted_together_too() {
     assert!(is_own || transition.reason == Reason::Fleet, "{transition:?}");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_state_begins_with_no_counts() {
     let Some(server) = RedisServer::start() else { return };
@@ -162,6 +167,7 @@ fn a_state_begins_with_no_counts() {
     reaches(&[&first, &second], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn new_settings_send_nothing_again() {
     let Some(server) = RedisServer::start() else { return };
@@ -176,6 +182,7 @@ fn new_settings_send_nothing_again() {
     has_counted(&server, 11);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn without_the_server_own_calls_decide_and_are_not_sent_later() {
     let Some(server) = RedisServer::start() else { return };
@@ -195,6 +202,7 @@ fn without_the_server_own_calls_decide_and_are_not_sent_later() {
     reaches(&[&second], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn so_many_replicas_must_have_seen_it_as_must_agree() {
     let Some(server) = RedisServer::start() else { return };
@@ -210,6 +218,7 @@ fn so_many_replicas_must_have_seen_it_as_must_agree() {
     reaches(&[&first], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn where_replicas_must_agree_the_failures_of_one_open_no_other() {
     let Some(server) = RedisServer::start() else { return };
@@ -231,6 +240,7 @@ fn where_replicas_must_agree_the_failures_of_one_open_no_other() {
     reaches(&[&healthy, &broken], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_has_recovered_alone_does_not_trip_by_what_was_counted_before() {
     let Some(server) = RedisServer::start() else { return };
@@ -256,6 +266,7 @@ fn a_replica_that_has_recovered_alone_does_not_trip_by_what_was_counted_before()
     assert_eq!(breaker.state(), State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn at_rest_nothing_is_sent() {
     let Some(server) = RedisServer::start() else { return };

@@ -51,6 +51,7 @@ fn takes_vote_back(server: &RedisServer) -> bool {
     votes(server) == 0
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_process_that_ends_takes_its_vote_back() {
     let Some(server) = RedisServer::start() else { return };

@@ -72,6 +72,7 @@ fn child(
     Ok(format!("{}\n{}", lines.join("\n"), began.elapsed().as_millis()))
 }
 
+#[needs::programs("redis-server", "cc")]
 #[test]
 fn a_forked_process_says_that_it_is_alone_answers_questions_with_an_error_and_waits_for_nothing() {
     let Some(server) = RedisServer::start() else { return };

@@ -34,6 +34,7 @@ impl Dependency {
     }
 }
 
+#[needs::programs("redis-server")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_check_at_a_time_is_the_probe_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };

@@ -34,6 +34,7 @@ fn group(server: &RedisServer) -> KeyedBreakersBuilder {
     KeyedBreakers::builder("hosts").config(config(LONG)).shared(fleet)
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_breakers_of_registries_trip_and_recover_together() {
     let Some(server) = RedisServer::start() else { return };
@@ -49,6 +50,7 @@ fn the_breakers_of_registries_trip_and_recover_together() {
     assert_eq!(other.state(), State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_first_call_of_a_registrys_breaker_meets_the_state_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
@@ -98,6 +100,7 @@ fn a_registry_refuses_settings_that_its_fleet_cannot_count_by() {
     assert_eq!(*hosts.config(), counted);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_breakers_of_a_key_trip_together_also_where_the_key_has_not_failed() {
     let Some(server) = RedisServer::start() else { return };
@@ -116,6 +119,7 @@ fn the_breakers_of_a_key_trip_together_also_where_the_key_has_not_failed() {
     reaches(&[&first, &alone], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn neither_a_group_nor_its_keys_wait_for_the_server() {
     const KEYS: u32 = 20;
@@ -133,6 +137,7 @@ fn neither_a_group_nor_its_keys_wait_for_the_server() {
     breakers.iter().for_each(joined);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_breaker_that_is_replaced_leaves_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
@@ -162,6 +167,7 @@ fn eventually_created(hosts: &KeyedBreakers, key: &str) -> Breaker {
     breaker.unwrap()
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn what_keys_without_room_share_is_no_part_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };

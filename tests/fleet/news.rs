@@ -13,6 +13,7 @@ use crate::{
     support::{redis::RedisServer, wait::eventually},
 };
 
+#[needs::programs("redis-server")]
 #[test]
 fn news_that_come_late_or_twice_change_nothing() {
     let Some(server) = RedisServer::start() else { return };
@@ -38,6 +39,7 @@ fn news_that_come_late_or_twice_change_nothing() {
     assert_eq!((first.state(), second.state()), (State::Closed, State::Closed));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn news_that_were_trimmed_are_made_up_for() {
     let Some(server) = RedisServer::start() else { return };
@@ -51,6 +53,7 @@ fn news_that_were_trimmed_are_made_up_for() {
     reaches(&[&second], State::ForcedOpen);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn late_news_change_a_replica_once_they_come_and_each_state_in_its_turn() {
     const LATE: Duration = Duration::from_millis(300);
@@ -80,6 +83,7 @@ fn late_news_change_a_replica_once_they_come_and_each_state_in_its_turn() {
     assert_eq!(late.fleet_health(), FleetHealth::Joined);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_stream_of_news_that_was_deleted_makes_no_replica_join_again_and_again() {
     let Some(server) = RedisServer::start() else { return };

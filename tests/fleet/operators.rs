@@ -55,6 +55,7 @@ fn view_of<'a>(views: &'a [FleetView], id: &str) -> &'a BreakerView {
     found.and_then(|found| found.view.as_ref()).unwrap_or_else(|| panic!("{id}: {views:?}"))
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn replicas_are_listed_while_they_are_there() {
     let Some(server) = RedisServer::start() else { return };
@@ -77,6 +78,7 @@ fn replicas_are_listed_while_they_are_there() {
     drop(breaker);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn replicas_that_are_gone_are_listed_as_such_and_then_no_more() {
     let Some(server) = RedisServer::start() else { return };
@@ -97,6 +99,7 @@ fn replicas_that_are_gone_are_listed_as_such_and_then_no_more() {
     assert!(ago >= Duration::from_secs(59), "{ago:?}");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn each_replica_says_how_it_sees_a_breaker() {
     let Some(server) = RedisServer::start() else { return };
@@ -136,6 +139,7 @@ fn each_replica_says_how_it_sees_a_breaker() {
     });
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_does_not_answer_has_no_view_and_delays_the_others_for_the_wait() {
     let Some(server) = RedisServer::start() else { return };
@@ -158,6 +162,7 @@ fn a_replica_that_does_not_answer_has_no_view_and_delays_the_others_for_the_wait
     assert!(matches!(error, FleetError::NotReached { .. }), "{error}");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_question_leaves_nothing_behind() {
     let Some(server) = RedisServer::start() else { return };
@@ -195,6 +200,7 @@ fn views_are_plain_json() {
     assert_eq!(serde_json::to_string(&view).unwrap(), json);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn what_is_done_by_hand_on_one_replica_is_manual_on_the_others() {
     const LONG: Duration = Duration::from_secs(600);

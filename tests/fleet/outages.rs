@@ -13,6 +13,7 @@ use crate::{
     support::{log::Log, redis::RedisServer, wait::eventually},
 };
 
+#[needs::programs("redis-server")]
 #[test]
 fn without_a_server_a_replica_decides_alone_and_joins_once_there_is_one() {
     let Some(server) = RedisServer::start() else { return };
@@ -32,6 +33,7 @@ fn without_a_server_a_replica_decides_alone_and_joins_once_there_is_one() {
     reaches(&[&other], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_state_by_hand_outlasts_what_a_replica_decides_without_the_others() {
     let Some(server) = RedisServer::start() else { return };
@@ -57,6 +59,7 @@ fn a_state_by_hand_outlasts_what_a_replica_decides_without_the_others() {
     reaches(&[&alone, &other], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_server_that_comes_back_empty_gets_the_states_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
@@ -75,6 +78,7 @@ fn a_server_that_comes_back_empty_gets_the_states_of_the_fleet() {
     reaches(&[&first, &second], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_vote_that_the_server_has_forgotten_is_cast_again() {
     let Some(server) = RedisServer::start() else { return };
@@ -104,6 +108,7 @@ fn a_vote_that_the_server_has_forgotten_is_cast_again() {
     eventually("both have agreed", || is_of_the_fleet(&first));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_restarted_server_gets_the_states_too_and_news_continue() {
     let Some(server) = RedisServer::start() else { return };
@@ -122,6 +127,7 @@ fn a_restarted_server_gets_the_states_too_and_news_continue() {
     reaches(&[&second], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_server_that_stands_still_delays_no_call_and_the_fleet_agrees_afterwards() {
     let Some(server) = RedisServer::start() else { return };
@@ -145,6 +151,7 @@ fn a_server_that_stands_still_delays_no_call_and_the_fleet_agrees_afterwards() {
     reaches(&[&first], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_recovers_alone_closes_the_circuit_of_all_once_the_server_is_back() {
     let Some(server) = RedisServer::start() else { return };
@@ -162,6 +169,7 @@ fn a_replica_that_recovers_alone_closes_the_circuit_of_all_once_the_server_is_ba
     assert_eq!(first.state(), State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_is_gone_delays_the_recovery_by_its_lease_at_most() {
     let Some(server) = RedisServer::start() else { return };
@@ -180,6 +188,7 @@ fn a_replica_that_is_gone_delays_the_recovery_by_its_lease_at_most() {
     drop(probe_out);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn both_sides_of_a_partition_decide_alone_and_agree_afterwards() {
     let Some(server) = RedisServer::start() else { return };
@@ -205,6 +214,7 @@ fn both_sides_of_a_partition_decide_alone_and_agree_afterwards() {
     assert_eq!(second.fleet_health(), FleetHealth::Joined);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
     const KEY: &str = "circuit_breaker:{0}:fleet:broken:breaker";
@@ -244,6 +254,7 @@ fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
     joined(&broken);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn calls_take_as_long_while_the_server_stands_still() {
     compare_calls(Duration::from_secs(1), Duration::from_secs(3));

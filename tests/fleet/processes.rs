@@ -213,6 +213,7 @@ pub(crate) fn trip(replica: &Replica) {
     assert_eq!(replica.state(), "open");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn three_processes_trip_together_probe_once_and_recover_together() {
     let Some(server) = RedisServer::start() else { return };
@@ -276,6 +277,7 @@ fn three_processes_trip_together_probe_once_and_recover_together() {
     assert_eq!(idle.ask("call"), "ok");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn one_probe_in_all_by_the_upstreams_own_count() {
     let Some(server) = RedisServer::start() else { return };
@@ -301,6 +303,7 @@ fn one_probe_in_all_by_the_upstreams_own_count() {
     assert_eq!(upstream.requests() - before, 1);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_is_killed_while_it_probes_delays_the_recovery_by_its_lease() {
     let Some(server) = RedisServer::start() else { return };
@@ -320,6 +323,7 @@ fn a_replica_that_is_killed_while_it_probes_delays_the_recovery_by_its_lease() {
     third.reaches("closed");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn with_one_replica_cut_off_and_one_idle_the_third_keeps_serving() {
     let Some(server) = RedisServer::start() else { return };
@@ -343,6 +347,7 @@ fn with_one_replica_cut_off_and_one_idle_the_third_keeps_serving() {
     assert_eq!((busy.ask("call"), idle.ask("call")), ("ok".into(), "ok".into()));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_whose_own_network_is_cut_does_not_take_the_fleet_down() {
     let Some(server) = RedisServer::start() else { return };

@@ -24,6 +24,7 @@ fn replica(sentinels: &Sentinels, name: &str) -> Breaker {
     breaker
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn replicas_of_a_service_share_breakers_on_the_primary() {
     let Some(sentinels) = Sentinels::start() else { return };
@@ -41,6 +42,7 @@ fn replicas_of_a_service_share_breakers_on_the_primary() {
     reaches(&[&second, &third], State::ForcedOpen);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn no_state_is_lost_when_a_replica_that_lags_takes_over() {
     let Some(sentinels) = Sentinels::start() else { return };
@@ -93,6 +95,7 @@ fn no_state_is_lost_when_a_replica_that_lags_takes_over() {
     reaches(&[&first, &second, &third], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_primary_that_becomes_a_replica_while_it_lives_is_left() {
     let Some(sentinels) = Sentinels::start() else { return };
@@ -114,6 +117,7 @@ fn a_primary_that_becomes_a_replica_while_it_lives_is_left() {
     eventually("joined", || first.fleet_health() == FleetHealth::Joined);
 }
 
+#[needs::programs("redis-server", "openssl")]
 #[test]
 fn sentinels_and_servers_are_reached_by_tls_also_after_a_failover() {
     let Some(certificates) = Certificates::create() else { return };
@@ -144,6 +148,7 @@ fn sentinels_and_servers_are_reached_by_tls_also_after_a_failover() {
     });
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn sentinels_have_a_password_of_their_own() {
     let servers = ["--requirepass", "s3cret", "--masterauth", "s3cret"];
@@ -173,6 +178,7 @@ fn sentinels_have_a_password_of_their_own() {
     assert!(!format!("{:?}", wrong.fleet_health()).contains("wr0ng"));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_user_needs_one_more_permission() {
     let Some(sentinels) = Sentinels::start() else { return };
@@ -186,6 +192,7 @@ fn a_user_needs_one_more_permission() {
     assert_eq!(access::use_all(&url(&rules)), Ok(()));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_service_that_no_sentinel_knows_is_named() {
     let Some(sentinels) = Sentinels::start() else { return };

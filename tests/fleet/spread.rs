@@ -80,6 +80,7 @@ impl Spread {
 /// there is one new state, and the others take it over after the server has it. Of ten, one at
 /// least is not disturbed: it costs one script, the others learn it by their next read and by
 /// nothing else, and all of that takes 100 ms at most. A pause of the fleet's own would be in each.
+#[needs::programs("redis-server")]
 #[test]
 fn a_change_on_one_process_is_one_script_and_reaches_the_others_within_100_ms() {
     let Some(server) = RedisServer::start() else { return };

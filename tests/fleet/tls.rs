@@ -7,6 +7,7 @@ use crate::{
     support::{certificates::Certificates, wait::eventually},
 };
 
+#[needs::programs("redis-server", "openssl")]
 #[test]
 fn replicas_share_a_breaker_by_tls_if_the_server_is_trusted() {
     let Some(certificates) = Certificates::create() else { return };

@@ -19,6 +19,7 @@ use crate::{
     support::{redis::RedisServer, wait::eventually},
 };
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_trip_on_one_opens_all_and_one_probe_closes_all() {
     let Some(server) = RedisServer::start() else { return };
@@ -36,6 +37,7 @@ fn a_trip_on_one_opens_all_and_one_probe_closes_all() {
     reaches(&[first, second, third], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_failed_probe_opens_all_again_with_the_next_step_of_the_backoff() {
     let Some(server) = RedisServer::start() else { return };
@@ -62,6 +64,7 @@ fn a_failed_probe_opens_all_again_with_the_next_step_of_the_backoff() {
     assert!(left > Duration::from_secs(1), "{left:?}");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn at_most_one_replica_probes_at_a_time() {
     let Some(server) = RedisServer::start() else { return };
@@ -91,6 +94,7 @@ fn leases(server: &RedisServer) -> usize {
     fields.lines().filter(|field| field.starts_with("l:")).count()
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_has_calls_has_a_lease_before_one_meets_the_half_open_circuit() {
     let Some(server) = RedisServer::start() else { return };
@@ -133,6 +137,7 @@ impl Service<()> for Inner {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_inner_service_is_not_asked_while_the_open_circuit_notes_calls() {
     let Some(server) = RedisServer::start() else { return };
@@ -158,6 +163,7 @@ fn the_inner_service_is_not_asked_while_the_open_circuit_notes_calls() {
     assert!(asked.load(SeqCst) == 0 || breaker.state() != State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn an_unused_lease_goes_back_after_a_second_and_idle_replicas_fetch_none() {
     let Some(server) = RedisServer::start() else { return };
@@ -174,6 +180,7 @@ fn an_unused_lease_goes_back_after_a_second_and_idle_replicas_fetch_none() {
     reaches(&[&busy, &idle], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_cancelled_probe_gives_its_lease_back() {
     let Some(server) = RedisServer::start() else { return };
@@ -192,6 +199,7 @@ fn a_cancelled_probe_gives_its_lease_back() {
     reaches(&[&first, &second], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn two_replicas_must_agree_if_so_configured() {
     let Some(server) = RedisServer::start() else { return };
@@ -209,6 +217,7 @@ fn two_replicas_must_agree_if_so_configured() {
     reaches(&[cut_off, second, third], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn states_set_by_hand_and_a_reset_hold_for_all() {
     let Some(server) = RedisServer::start() else { return };
@@ -227,6 +236,7 @@ fn states_set_by_hand_and_a_reset_hold_for_all() {
     reaches(&[&first, &second], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_starts_meets_the_state_of_the_fleet_at_its_first_call() {
     let Some(server) = RedisServer::start() else { return };
@@ -246,6 +256,7 @@ fn a_replica_that_starts_meets_the_state_of_the_fleet_at_its_first_call() {
     assert!(left > Duration::from_secs(30) && left <= Duration::from_secs(60), "{left:?}");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn probes_of_several_replicas_count_together() {
     let Some(server) = RedisServer::start() else { return };
@@ -264,6 +275,7 @@ fn probes_of_several_replicas_count_together() {
     reaches(&[&first, &second], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn breakers_of_other_names_are_left_alone() {
     let Some(server) = RedisServer::start() else { return };
@@ -274,6 +286,7 @@ fn breakers_of_other_names_are_left_alone() {
     assert_eq!(mail.state(), State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn news_that_follow_closely_are_read_together() {
     const BREAKERS: usize = 40;
@@ -302,6 +315,7 @@ fn news_that_follow_closely_are_read_together() {
     assert!(reads < BREAKERS, "{reads} reads");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn news_do_not_wait_until_thousands_of_trips_are_sent() {
     const BREAKERS: usize = 8000;
@@ -329,6 +343,7 @@ fn news_do_not_wait_until_thousands_of_trips_are_sent() {
     eventually("all trips reach the server", || server.command(&["HGET", last, "s"]) == "open");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_healthy_breaker_costs_no_key() {
     let Some(server) = RedisServer::start() else { return };
@@ -340,6 +355,7 @@ fn a_healthy_breaker_costs_no_key() {
     assert_eq!(breaker.config().trip_on, [Trip::consecutive_failures(3)]);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_restored_opening_enters_an_empty_fleet_and_yields_to_a_state_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };

@@ -28,6 +28,7 @@ fn is_alone_because(breaker: &Breaker, reason: &str) {
     });
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_server_that_is_full_is_named_and_gets_what_was_decided_once_it_has_room() {
     let Some(server) = RedisServer::start() else { return };
@@ -44,6 +45,7 @@ fn a_server_that_is_full_is_named_and_gets_what_was_decided_once_it_has_room() {
     reaches(&[&second], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_server_that_is_slower_than_a_command_may_take_is_none_until_it_is_quick_again() {
     let Some(server) = RedisServer::start() else { return };
@@ -96,6 +98,7 @@ fn restarted(
     after
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn replicas_that_all_restart_while_the_server_is_away_start_from_their_near_stores() {
     let Some(server) = RedisServer::start() else { return };
@@ -110,6 +113,7 @@ fn replicas_that_all_restart_while_the_server_is_away_start_from_their_near_stor
     reaches(&[&new, &after[0], &after[1]], State::Open);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_state_set_by_hand_outlasts_a_restart_of_all_replicas_and_an_emptied_server() {
     let Some(server) = RedisServer::start() else { return };
@@ -123,6 +127,7 @@ fn a_state_set_by_hand_outlasts_a_restart_of_all_replicas_and_an_emptied_server(
     reaches(&[&after[0], &after[1]], State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn replicas_that_all_restart_half_open_make_one_probe_in_all_once_the_server_is_back() {
     let Some(server) = RedisServer::start() else { return };

@@ -72,6 +72,7 @@ fn started(role: &str, kind: Kind, dir: &Path) -> Role {
     Role::new(role).argument("KIND", kind.name()).argument("FOLDER", dir.join("state"))
 }
 
+#[needs::programs("cc")]
 #[test]
 fn no_drop_waits_long_for_a_disk_that_is_slow() {
     let around = tempfile::tempdir().unwrap();

@@ -55,6 +55,7 @@ enum Call {
     Acknowledge(String),
 }
 
+#[needs::programs("strace")]
 #[test]
 fn every_store_syncs_what_it_has_written_before_it_acknowledges() {
     match strace().status() {

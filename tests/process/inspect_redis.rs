@@ -47,6 +47,7 @@ fn fill(url: &str) {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_user_who_may_only_read_sees_breakers_and_histories() {
     let Some(server) = RedisServer::start() else { return };
@@ -81,6 +82,7 @@ fn a_user_who_may_only_read_sees_breakers_and_histories() {
     assert_eq!(argument, "no breaker is stored here\n");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_server_that_refuses_or_is_away_is_named_without_its_password() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "s3cret"]) else { return };
@@ -102,6 +104,7 @@ fn a_server_that_refuses_or_is_away_is_named_without_its_password() {
     assert!(code == Some(1) && error.contains("memory cannot be inspected"), "{error}");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn breakers_in_a_cluster_are_shown() {
     let Some(cluster) = RedisCluster::start() else { return };

@@ -321,6 +321,7 @@ mod with_redis {
     use super::{breaker, flush, trip};
     use crate::support::{redis::RedisServer, wait::eventually};
 
+    #[needs::programs("redis-server")]
     #[test]
     fn sled_answers_while_redis_is_away_and_fills_it_when_it_comes_back_empty() {
         let Some(server) = RedisServer::start() else { return };

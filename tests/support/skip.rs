@@ -5,8 +5,9 @@ use std::{env, io::Write as _};
 /// Whether a missing program fails the tests that need it. `.ci/run` sets it.
 const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
 
-/// Says that a test is ignored because of what is missing here. The harness counts it as passed: a
-/// test cannot be ignored once it runs.
+/// Says that a test is ignored because of what is missing here, though it was there when the test
+/// was compiled (`needs::programs`), or the test needs it for a part of what it does. The harness
+/// counts it as passed: a test cannot be ignored once it runs.
 ///
 /// # Panics
 ///

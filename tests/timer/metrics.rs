@@ -73,6 +73,7 @@ pub(crate) fn fork() -> RoleResult {
     })
 }
 
+#[needs::programs("cc")]
 #[test]
 fn a_forked_process_publishes_although_no_call_fails() {
     for need in ["thread", "metrics"] {

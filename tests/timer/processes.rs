@@ -107,6 +107,7 @@ pub(crate) fn fork() -> RoleResult {
     Ok(())
 }
 
+#[needs::programs("cc")]
 #[test]
 fn a_forked_process_has_a_timer_thread_of_its_own() {
     let folder = tempfile::tempdir().unwrap();

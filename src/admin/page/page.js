@@ -9,7 +9,9 @@ const STATES = {
   half_open: { word: "Half-open", tone: "warn", rank: 1, icon: "M8 2.5v11A5.5 5.5 0 0 1 8 2.500z" },
   forced_open: { word: "Forced open", tone: "hand", rank: 2, icon: "M4 4l8 8M12 4l-8 8" },
   disabled: { word: "Disabled", tone: "off", rank: 3, icon: "M8 2v5M4.5 4.5a5 5 0 1 0 7 0" },
-  metrics_only: { word: "Metrics only", tone: "info", rank: 4, icon: "M2 13h12M4 13V8M8 13V3M12 13V6" },
+  metrics_only: {
+    word: "Metrics only", tone: "info", rank: 4, icon: "M2 13h12M4 13V8M8 13V3M12 13V6",
+  },
   closed: { word: "Closed", tone: "good", rank: 5, icon: "M2.5 8.5l3.8 3.8 7.200-8" },
 };
 const UNKNOWN = { word: "Unknown", tone: "off", rank: 6, icon: "M8 4v5M8 12v.1" };
@@ -69,7 +71,8 @@ function span(seconds) {
 }
 
 const moment = (at) => new Date(at * 1000);
-const clockTime = (at) => moment(at).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+const clockTime = (at) =>
+  moment(at).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -82,11 +85,13 @@ class Row {
     this.node = $("row").content.firstElementChild.cloneNode(true);
     const part = (selector) => this.node.querySelector(selector);
     this.parts = {
-      name: part(".name h2 bdi"), vital: part(".vital"), inGroup: part(".in-group"), icon: part(".badge path"), word: part(".word"),
+      name: part(".name h2 bdi"), vital: part(".vital"), inGroup: part(".in-group"),
+      icon: part(".badge path"), word: part(".word"),
       ratio: part(".ratio"), curve: part(".curve"), area: part(".area"), limit: part(".limit"),
       since: part(".since time"), until: part(".until time"), untilCell: part(".until"),
       reason: part(".reason"), note: part(".note"), store: part(".store"),
-      history: part(".past"), details: part(".history"), replicas: part(".replicas"), showHistory: part(".show-history"), change: part(".change"),
+      history: part(".past"), details: part(".history"), replicas: part(".replicas"),
+      showHistory: part(".show-history"), change: part(".change"),
     };
     this.samples = [];
     this.onScreen = false;
@@ -274,7 +279,8 @@ function element(tag, name, text) {
 function replicaItem({ replica, view }) {
   const item = document.createElement("li");
   const id = element("bdi", "", visible(replica.id));
-  const state = element("span", "", view ? (STATES[view.state] ?? UNKNOWN).word : replica.is_present ? "No answer" : "Gone");
+  const silent = replica.is_present ? "No answer" : "Gone";
+  const state = element("span", "", view ? (STATES[view.state] ?? UNKNOWN).word : silent);
   const parts = [];
   if (view?.is_own) parts.push("its own state");
   if (view?.reason) parts.push(REASONS[view.reason] ?? visible(view.reason));
@@ -418,9 +424,12 @@ function arrange() {
     else list.insertBefore(row.node, place);
   }
   // A node that moves loses the focus.
-  if (focused !== document.activeElement && list.contains(focused)) focused.focus({ preventScroll: true });
+  if (focused !== document.activeElement && list.contains(focused)) {
+    focused.focus({ preventScroll: true });
+  }
   $("empty").hidden = shown > 0;
-  setText($("empty"), rows.size ? "No circuit breaker matches." : "There are no circuit breakers yet.");
+  const empty = rows.size ? "No circuit breaker matches." : "There are no circuit breakers yet.";
+  setText($("empty"), empty);
   const hasMore = total > rows.size;
   $("more").hidden = !hasMore;
   if (hasMore) setText($("more"), `${(total - rows.size).toLocaleString()} more are not listed: closed ones, unless all of these are open. Search by name, or choose a group.`);
@@ -476,7 +485,8 @@ document.addEventListener("keydown", (event) => {
 // ---- the connection ----
 
 async function getJson(path) {
-  const response = await fetch(base + path, { headers: { accept: "application/json" }, cache: "no-store" });
+  const headers = { accept: "application/json" };
+  const response = await fetch(base + path, { headers, cache: "no-store" });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.detail ?? response.statusText);
   return answer;
@@ -668,7 +678,9 @@ function openDialog(row) {
 
 function showError(text, field) {
   setText($("dialog-error"), text);
-  for (const input of Object.values(fields)) input.setAttribute("aria-invalid", String(input === field));
+  for (const input of Object.values(fields)) {
+    input.setAttribute("aria-invalid", String(input === field));
+  }
   field?.focus();
 }
 
@@ -706,7 +718,9 @@ async function confirmChange() {
   }
 }
 
-for (const radio of dialog.querySelectorAll("[name=action]")) radio.addEventListener("change", showChoice);
+for (const radio of dialog.querySelectorAll("[name=action]")) {
+  radio.addEventListener("change", showChoice);
+}
 $("cancel").addEventListener("click", () => dialog.close());
 dialog.querySelector("form").addEventListener("submit", (event) => {
   event.preventDefault();

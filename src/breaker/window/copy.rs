@@ -6,12 +6,12 @@
 
 use super::{
     count::CountWindow,
-    ring::{Calls, PER_WORD, WindowPosition, places, words},
+    ring::{Calls, PER_WORD, places, words},
     rounds,
     run_lengths::Runs,
     work,
 };
-use crate::snapshot::{WindowContent, WindowSnapshot};
+use crate::snapshot::{WindowContent, WindowPosition, WindowSnapshot};
 
 /// A copy with more words than this gets its memory without the lock, and is worth keeping.
 const LARGE: usize = 256;
@@ -180,7 +180,7 @@ impl WindowCopy {
     }
 
     pub(super) fn position(&self) -> WindowPosition {
-        WindowPosition { window: self.window, recorded: self.recorded }
+        WindowPosition::new(self.window, self.recorded)
     }
 
     pub(super) fn length(&self) -> u32 {

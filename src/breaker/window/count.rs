@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
     counts::{Counts, Sample},
-    ring::{Calls, FAILED, PER_WORD, SLOW, WindowPosition, mask, words},
+    ring::{Calls, FAILED, PER_WORD, SLOW, mask, words},
     run_lengths, work,
 };
+use crate::snapshot::WindowPosition;
 
 /// The bits of a word that say which calls have failed.
 const FAILURES: u64 = u64::MAX / 3;

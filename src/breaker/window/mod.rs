@@ -19,7 +19,6 @@ pub(crate) use self::{
     copy::{WindowCopies, WindowCopy},
     counts::{Counts, Sample},
     predecessor::PredecessorWindow,
-    ring::WindowPosition,
     rounds::{Rounds, WORDS as WORDS_IN_A_ROUND},
     successor::SuccessorWindow,
 };

@@ -4,9 +4,9 @@ use super::{
     CallWindow,
     copy::WindowCopy,
     count::CountWindow,
-    ring::WindowPosition,
     successor::{FEW, missing},
 };
+use crate::snapshot::WindowPosition;
 
 /// What a window of saved calls has taken from the one that goes on recording.
 #[derive(Default)]

@@ -7,22 +7,6 @@ pub(super) const PER_WORD: u32 = 32;
 pub(super) const FAILED: u64 = 1;
 pub(super) const SLOW: u64 = 2;
 
-/// How far a count window has come. That of a new copy is one of no window.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct WindowPosition {
-    pub(super) window: u32,
-    pub(super) recorded: u64,
-}
-
-impl WindowPosition {
-    /// How many calls a window has recorded since, if it is this window and they are not too many
-    /// to count.
-    pub(super) fn calls_until(self, window: u32, recorded: u64) -> Option<u32> {
-        let calls = u32::try_from(recorded.checked_sub(self.recorded)?).ok()?;
-        (self.window == window).then_some(calls)
-    }
-}
-
 /// The calls of a window or of a copy of one.
 pub(super) struct Calls<'a> {
     pub(super) words: &'a [u64],

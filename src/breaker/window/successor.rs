@@ -1,7 +1,7 @@
 //! A window that continues another one, of another size.
 
-use super::{CallWindow, copy::WindowCopy, count::CountWindow, ring::WindowPosition};
-use crate::clock::Tick;
+use super::{CallWindow, copy::WindowCopy, count::CountWindow};
+use crate::{clock::Tick, snapshot::WindowPosition};
 
 /// This many calls are converted with the breaker's lock: that takes less than a microsecond.
 pub(super) const FEW: u32 = 512;

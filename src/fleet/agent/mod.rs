@@ -71,7 +71,7 @@ pub(super) struct Agent {
     /// The breakers to look at later.
     later: BTreeSet<(Instant, u64)>,
     /// What breakers that are gone give back.
-    released: Vec<(SmolStr, Command)>,
+    released: Vec<Released>,
     /// Breakers that are built, until their state is the fleet's or the fleet is not reached.
     attaching: Vec<Attaching>,
     link: Link,
@@ -97,6 +97,14 @@ pub(super) struct Agent {
     counting: Counting,
     clock: ClockWatch,
     started: Instant,
+}
+
+/// What the breaker of this name, which is gone, gives back.
+struct Released {
+    name: SmolStr,
+    command: Command,
+    /// Whether it has been sent before.
+    is_last: bool,
 }
 
 /// Whether the fleet is reached.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Agent, SharedBreaker};
+use super::{Agent, Released, SharedBreaker};
 use crate::{
     breaker::sharing::SharedView,
     fleet::{
@@ -146,14 +146,22 @@ impl Agent {
         let releases = leases.held().iter().map(|lease| Request::Release { lease: *lease });
         let releases = releases.map(|request| entry.member.command(request));
         let commands = releases.chain(entry.withdrawal(&self.settings));
-        self.released.extend(commands.map(|command| (entry.name.clone(), command)));
+        let gives_back = |command| Released { name: entry.name.clone(), command, is_last: false };
+        self.released.extend(commands.map(gives_back));
     }
 
-    /// Sends some of what breakers that are gone give back, at most once.
+    /// Sends some of what breakers that are gone give back. What arrives too late is ignored by the
+    /// server, and sent once more.
     pub(super) fn send_released(&mut self) -> Result<(), StoreError> {
         let most = self.transport.pace.size().min(self.released.len());
         let released: Vec<_> = self.released.drain(..most).collect();
-        let commands: Vec<_> = released.iter().map(|(name, command)| (&**name, *command)).collect();
-        self.transport.call_all(&commands).map(drop)
+        let commands: Vec<_> = released.iter().map(|one| (&*one.name, one.command)).collect();
+        let answers = self.transport.call_all(&commands)?;
+        let is_late =
+            |answer: &Result<Answer, _>| matches!(answer, Ok(one) if one.status == Status::Late);
+        let again = released.into_iter().zip(answers);
+        let again = again.filter(|(one, answer)| !one.is_last && is_late(answer));
+        self.released.extend(again.map(|(one, _)| Released { is_last: true, ..one }));
+        Ok(())
     }
 }

@@ -2,10 +2,10 @@
 -- the reference in protocol/tests/counter.rs.
 --
 -- KEYS: of each breaker its hash, and the hash of its counts.
--- ARGV: 1 the deadline (microseconds; 0: none), 2 for how many milliseconds counts are kept, then of
--- each breaker the fence that the caller has seen (number and token) and the number of its rules,
--- and of each rule its name, the width of a bucket (microseconds), and how many calls were counted,
--- and how many of them bad.
+-- ARGV: 1 the deadline (microseconds; 0: none), 2 for how many milliseconds counts are kept, then
+-- of each breaker the fence that the caller has seen (number and token) and the number of its
+-- rules, and of each rule its name, the width of a bucket (microseconds), and how many calls were
+-- counted, and how many of them bad.
 --
 -- Returns: of each breaker the status, and if that is `counted`, when the counts have begun (0 if
 -- that is not known), and of each rule all calls in the window, and the bad ones. The statuses are

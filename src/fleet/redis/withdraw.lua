@@ -3,7 +3,8 @@
 --
 -- KEYS: 1 the hash of the breaker's counts.
 -- ARGV: 1 the fence of the state that they belong to (its number, a colon and its token), 2 when
--- the counts have begun, then of each bucket its name, and how many calls, and how many of them bad.
+-- the counts have begun, then of each bucket its name, and how many calls, and how many of them
+-- bad.
 --
 -- Returns: 1, or 0 if the counts are those of another state, or have begun anew.
 

@@ -57,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_script_counts_as_the_reference_does() {
     let Some(server) = RedisServer::start() else { return };
@@ -119,6 +120,7 @@ fn the_script_counts_as_the_reference_does() {
     assert_eq!(kinds.borrow().len(), 2, "both kinds of answer were compared");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn counts_expire_and_a_broken_key_breaks_only_its_own_breaker() {
     let Some(server) = RedisServer::start() else { return };
@@ -143,6 +145,7 @@ fn counts_expire_and_a_broken_key_breaks_only_its_own_breaker() {
     assert_eq!([&answers[0], &answers[2]], [&Counted::Broken; 2]);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn counts_that_arrive_after_their_deadline_count_for_nothing() {
     let Some(server) = RedisServer::start() else { return };

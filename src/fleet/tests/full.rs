@@ -46,6 +46,7 @@ fn news(server: &RedisServer) -> [String; 2] {
     [server.command(&["XLEN", NEWS]), server.command(&["HGET", SHARD, "news"])]
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_full_server_changes_nothing_but_what_makes_room() {
     let Some(server) = RedisServer::start() else { return };
@@ -96,6 +97,7 @@ fn a_full_server_changes_nothing_but_what_makes_room() {
     assert!(refused.get() > 20 && carried_out.get() > 20);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_vote_is_taken_back_on_a_full_server() {
     let Some(server) = RedisServer::start() else { return };
@@ -111,6 +113,7 @@ fn a_vote_is_taken_back_on_a_full_server() {
     assert_eq!(server.command(&["HGET", KEY, "v:0000000000000001:0000000000000001"]), "(nil)");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_full_server_keeps_the_counts_of_the_state_before_and_gives_counts_back() {
     let Some(server) = RedisServer::start() else { return };

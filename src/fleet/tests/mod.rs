@@ -154,6 +154,7 @@ fn transport(server: &RedisServer) -> Transport {
     Transport::new(connector, Keys::new("circuit_breaker", 0), Duration::from_secs(60))
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_script_answers_every_command_as_the_reference_does() {
     let Some(server) = RedisServer::start() else { return };
@@ -244,6 +245,7 @@ fn kind(status: &Status) -> &'static str {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_command_that_arrives_after_its_deadline_does_nothing() {
     let Some(server) = RedisServer::start() else { return };
@@ -265,6 +267,7 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     assert_eq!((joined.status, joined.record), (Status::Done, record));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_record_outlives_its_use_by_a_day_and_a_state_by_hand_does_not_expire() {
     let Some(server) = RedisServer::start() else { return };
@@ -280,6 +283,7 @@ fn a_record_outlives_its_use_by_a_day_and_a_state_by_hand_does_not_expire() {
     assert_eq!(set(State::ForcedOpen, None), -1);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn no_state_outlasts_its_time_although_the_clock_goes_back() {
     let Some(server) = RedisServer::start() else { return };
@@ -297,6 +301,7 @@ fn no_state_outlasts_its_time_although_the_clock_goes_back() {
     assert_eq!(answer.record.until, Some(stored));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
     let Some(server) = RedisServer::start() else { return };

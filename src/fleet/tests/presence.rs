@@ -70,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_scripts_know_who_is_there_as_the_reference_does() {
     let Some(server) = RedisServer::start() else { return };

@@ -54,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_script_takes_counts_back_as_the_reference_does() {
     let Some(server) = RedisServer::start() else { return };

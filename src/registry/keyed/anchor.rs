@@ -33,7 +33,7 @@ struct Held {
 }
 
 /// An anchor, as long as a group has it.
-pub(super) struct Lease {
+pub(super) struct AnchorLease {
     anchor: &'static Anchor,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Anchored {
     changes: u64,
 }
 
-impl Lease {
+impl AnchorLease {
     pub(super) fn new() -> Self {
         let vacant = std_lock(&VACANT).pop();
         let anchor = vacant.unwrap_or_else(|| {
@@ -74,7 +74,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for AnchorLease {
     fn drop(&mut self) {
         self.anchor.vacate();
         std_lock(&VACANT).push(self.anchor);
@@ -114,7 +114,7 @@ mod tests {
             Box::leak(Box::new(Anchor { changes: AtomicU64::new(7), held: Mutex::default() }));
         let (first, second) = (Arc::new("first"), Arc::new("second"));
         // Never dropped: the anchor must not get into the pool twice.
-        let lease = std::mem::ManuallyDrop::new(Lease { anchor });
+        let lease = std::mem::ManuallyDrop::new(AnchorLease { anchor });
         lease.hold(&first);
         let of_first = lease.find();
         assert!(of_first.is_unchanged());

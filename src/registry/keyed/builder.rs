@@ -13,7 +13,7 @@ use crate::{
     config::{Config, ConfigError, Faults},
     event::Event,
     handle::Listener,
-    registry::events::Hub,
+    registry::{environment::Environment, events::Hub},
     store::StateStore,
     write_behind::KnownStore,
 };
@@ -26,10 +26,7 @@ const LONGEST_GROUP: usize = 256;
 pub struct KeyedBreakersBuilder {
     group: String,
     config: Arc<Config>,
-    store: Option<KnownStore>,
-    #[cfg(feature = "redis")]
-    fleet: Option<RedisFleet>,
-    clock: TimeSource,
+    environment: Environment,
     listeners: Vec<Listener>,
     max_breakers: usize,
     when_full: WhenFull,
@@ -42,10 +39,7 @@ impl KeyedBreakersBuilder {
         Self {
             group: group.to_owned(),
             config: Arc::default(),
-            store: None,
-            #[cfg(feature = "redis")]
-            fleet: None,
-            clock: TimeSource::default(),
+            environment: Environment::default(),
             listeners: Vec::new(),
             max_breakers: 10_000,
             when_full: WhenFull::Pass,
@@ -128,7 +122,7 @@ impl KeyedBreakersBuilder {
     /// first, and waits at most a second for that. Calls never wait for the store. What belongs to
     /// a breaker that was replaced is deleted from the store.
     pub fn store(mut self, store: impl StateStore) -> Self {
-        self.store = Some(KnownStore::new(store));
+        self.environment.store = Some(KnownStore::new(store));
         self
     }
 
@@ -141,13 +135,13 @@ impl KeyedBreakersBuilder {
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub fn shared(mut self, fleet: RedisFleet) -> Self {
-        self.fleet = Some(fleet);
+        self.environment.fleet = Some(fleet);
         self
     }
 
     /// Reads the time from this clock. Default: the [system's](crate::clock::SystemClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = TimeSource::custom(clock);
+        self.environment.clock = TimeSource::custom(clock);
         self
     }
 
@@ -184,20 +178,14 @@ impl KeyedBreakersBuilder {
             let fault = format!("{ratio} is out of range; must be above 0 and at most 1");
             faults.add("max_open_ratio", fault);
         }
-        self.config.check("", &mut faults);
-        #[cfg(feature = "redis")]
-        if let Some(fleet) = &self.fleet {
-            fleet.counts().check(&self.config, "", &mut faults);
-        }
+        self.environment.check(&self.config, "", &mut faults);
         faults.into_result(())?;
-        let Self { group, config, clock, max_breakers, when_full, .. } = self;
-        let max_open =
-            self.max_open_ratio.map(|ratio| MaxOpen::new(ratio, clock.clone(), max_breakers));
+        let Self { group, config, environment, max_breakers, when_full, .. } = self;
+        let max_open = self
+            .max_open_ratio
+            .map(|ratio| MaxOpen::new(ratio, environment.clock.clone(), max_breakers));
         let source = Source {
-            store: self.store,
-            #[cfg(feature = "redis")]
-            fleet: self.fleet,
-            clock,
+            environment,
             hub: Arc::new(Hub::new(self.listeners)),
             labels: KeyLabels::new(&group, self.keys_in_metrics),
             max_open: max_open.map(Arc::new),

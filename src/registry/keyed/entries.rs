@@ -10,13 +10,13 @@ use crate::sync::{
 };
 
 /// A breaker of a key.
-pub(super) struct Entry<B> {
+pub(super) struct KeyEntry<B> {
     pub(super) breaker: B,
     /// 1 if it was used since it was last considered for replacement, else 0.
     is_used: AtomicU64,
 }
 
-impl<B> Entry<B> {
+impl<B> KeyEntry<B> {
     pub(super) fn new(breaker: B) -> Self {
         Self { breaker, is_used: AtomicU64::new(0) }
     }
@@ -63,10 +63,10 @@ pub(super) use self::model::Entries;
 mod map {
     use papaya::HashMap;
 
-    use super::{Entry, Hashed, HashedRef, Occupant};
+    use super::{Hashed, HashedRef, KeyEntry, Occupant};
     use crate::registry::keyed::hashed::PassHash;
 
-    pub(in crate::registry::keyed) struct Entries<B>(HashMap<Hashed, Entry<B>, PassHash>);
+    pub(in crate::registry::keyed) struct Entries<B>(HashMap<Hashed, KeyEntry<B>, PassHash>);
 
     impl<B> Entries<B> {
         pub(in crate::registry::keyed) fn new() -> Self {
@@ -77,7 +77,7 @@ mod map {
         pub(in crate::registry::keyed) fn with<T>(
             &self,
             key: HashedRef<'_>,
-            work: impl FnOnce(&Entry<B>) -> T,
+            work: impl FnOnce(&KeyEntry<B>) -> T,
         ) -> Option<T> {
             self.0.pin().get(&key).map(work)
         }
@@ -99,7 +99,7 @@ mod map {
             }
         }
 
-        pub(in crate::registry::keyed) fn insert(&self, key: Hashed, entry: Entry<B>) {
+        pub(in crate::registry::keyed) fn insert(&self, key: Hashed, entry: KeyEntry<B>) {
             self.0.pin().insert(key, entry);
         }
 
@@ -121,10 +121,10 @@ mod map {
 mod model {
     use std::sync::Arc;
 
-    use super::{Entry, Hashed, HashedRef, Occupant};
+    use super::{Hashed, HashedRef, KeyEntry, Occupant};
     use crate::sync::{Mutex, lock};
 
-    pub(in crate::registry::keyed) struct Entries<B>(Mutex<Vec<(Hashed, Arc<Entry<B>>)>>);
+    pub(in crate::registry::keyed) struct Entries<B>(Mutex<Vec<(Hashed, Arc<KeyEntry<B>>)>>);
 
     impl<B> Entries<B> {
         pub(in crate::registry::keyed) fn new() -> Self {
@@ -134,7 +134,7 @@ mod model {
         pub(in crate::registry::keyed) fn with<T>(
             &self,
             key: HashedRef<'_>,
-            work: impl FnOnce(&Entry<B>) -> T,
+            work: impl FnOnce(&KeyEntry<B>) -> T,
         ) -> Option<T> {
             self.get(key).map(|entry| work(&entry))
         }
@@ -153,13 +153,13 @@ mod model {
             }
         }
 
-        fn get(&self, key: HashedRef<'_>) -> Option<Arc<Entry<B>>> {
+        fn get(&self, key: HashedRef<'_>) -> Option<Arc<KeyEntry<B>>> {
             let all = lock(&self.0);
             let mut found = all.iter().filter(|(known, _)| known.text == key.text);
             found.next().map(|(_, entry)| Arc::clone(entry))
         }
 
-        pub(in crate::registry::keyed) fn insert(&self, key: Hashed, entry: Entry<B>) {
+        pub(in crate::registry::keyed) fn insert(&self, key: Hashed, entry: KeyEntry<B>) {
             let mut all = lock(&self.0);
             all.retain(|(known, _)| known.text != key.text);
             all.push((key, Arc::new(entry)));

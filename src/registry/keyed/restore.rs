@@ -14,7 +14,7 @@ const RESTORE_WAIT: Duration = Duration::from_secs(1);
 impl Table {
     /// Creates the breakers that the store knows. If it cannot be read now, that is done later.
     pub(super) fn restore(self: &Arc<Self>) {
-        if self.source.store.is_none() {
+        if self.source.environment.store.is_none() {
             return;
         }
         let until = Instant::now() + RESTORE_WAIT;
@@ -23,7 +23,7 @@ impl Table {
         let (table, group) = (Arc::downgrade(self), Arc::downgrade(self));
         let restored = Arc::downgrade(self);
         let wanted = NamesWanted {
-            store: Box::new(move || group.upgrade()?.source.store.clone()),
+            store: Box::new(move || group.upgrade()?.source.environment.store.clone()),
             belongs: Box::new(move |name| names.key_of(name).is_some()),
             limit: self.slots.max(),
         };

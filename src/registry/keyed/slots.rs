@@ -1,7 +1,7 @@
 //! The places for the breakers of a group: one for each key, up to a limit.
 
 use super::{
-    entries::{Entries, Entry},
+    entries::{Entries, KeyEntry},
     hashed::HashedRef,
     replacement::{Candidate, CandidateQueue, Considered, Occupant, Replaceable, choose},
 };
@@ -230,7 +230,7 @@ impl<B: Occupant, S> Slots<B, S> {
     ) -> N {
         let (breaker, made_with) = make(&creation.settings);
         let key = key.to_owned();
-        self.entries.insert(key.clone(), Entry::new(breaker));
+        self.entries.insert(key.clone(), KeyEntry::new(breaker));
         creation.queue.push(key);
         self.len.store(u64::try_from(creation.queue.len()).unwrap_or(u64::MAX), Relaxed);
         // Release: a reader of this number finds the breaker.

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    anchor::Lease,
+    anchor::AnchorLease,
     call_key::CallKey,
     hashed::{HashedRef, KeyHasher},
     missing::Missing,
@@ -28,7 +28,7 @@ use crate::{
     event::Event,
     handle::{AfterBuild, Breaker},
     outcome::CallEnd,
-    registry::events::Gate,
+    registry::events::EventGate,
     write_behind::NameSearch,
 };
 
@@ -54,7 +54,7 @@ fn join_call_of(key: HashedRef<'_>, breaker: &Breaker) {
 /// listeners may use the group.
 pub(super) struct Table {
     /// Dropped first: calls do not find a group that is going.
-    pub(super) lease: Lease,
+    pub(super) lease: AnchorLease,
     pub(super) names: Names,
     pub(super) source: Source,
     pub(super) hasher: KeyHasher,
@@ -88,7 +88,7 @@ impl Table {
             gate.open();
             breaker
         };
-        let lease = Lease::new();
+        let lease = AnchorLease::new();
         let table = Arc::new(Self {
             hasher: KeyHasher::default(),
             group: Breaker::builder(group)
@@ -96,7 +96,9 @@ impl Table {
                 .counts_for_group()
                 .build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
-            is_lazy: AtomicBool::new(source.store.is_none() && source.can_wait(&config)),
+            is_lazy: AtomicBool::new(
+                source.environment.store.is_none() && source.can_wait(&config),
+            ),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
             name_search: NameSearch::new(),
@@ -368,7 +370,7 @@ impl Table {
 pub(super) struct New {
     breaker: Breaker,
     after_build: AfterBuild,
-    gate: Arc<Gate>,
+    gate: Arc<EventGate>,
 }
 
 impl New {

@@ -136,7 +136,7 @@ impl Appender {
         mode: &str,
     ) -> Result<Vec<Vec<usize>>, StoreError> {
         with_index(server, |index| {
-            let mut replies = server.write(
+            let written = server.write(
                 &self.script,
                 |form, pipeline| {
                     for (key, records) in histories.iter().copied() {
@@ -150,8 +150,7 @@ impl Appender {
                     index.add(form, pipeline, life, keys);
                 },
             )?;
-            replies.truncate(histories.len());
-            Ok(replies.into_iter().map(places).collect())
+            Ok(written.saved.into_iter().map(places).collect())
         })
     }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use redis::{ConnectionLike, Pipeline, RedisResult};
+use redis::{ConnectionLike, Pipeline, RedisResult, Value};
 
 use super::{
     failure::code,
@@ -21,10 +21,10 @@ pub(super) const PAGE: usize = 1024;
 const LONGEST_TTL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// What `PTTL` says of a key that is not there.
-const GONE: i64 = -2;
+pub(super) const GONE: i64 = -2;
 
 /// Adds members, none of which lives for longer than the first argument says, in milliseconds; 0:
-/// for ever. The set lives for as long as what it names.
+/// for ever. The set lives for as long as what it names. Returns 2 if it was not there.
 const ADD: &str = "\
 local left, ttl = redis.call('PTTL', KEYS[1]), tonumber(ARGV[1])
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], '0', ARGV[i]) end
@@ -33,6 +33,7 @@ if ttl == 0 then
 elseif left == -2 or (left >= 0 and left < ttl) then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
+if left == -2 then return '2' end
 return '1'";
 
 /// How long something lives, in milliseconds; `None` for ever.
@@ -52,6 +53,11 @@ pub(super) fn longest(mut lives: impl Iterator<Item = Life>) -> Life {
 /// The script that adds members.
 pub(super) fn add_script() -> Script {
     Script::new(ADD)
+}
+
+/// Whether the reply to an addition says that the set was not there.
+pub(super) fn says_it_was_gone(reply: &Value) -> bool {
+    matches!(reply, Value::BulkString(bytes) if bytes == b"2")
 }
 
 /// An index, and how its members become keys of what they name.

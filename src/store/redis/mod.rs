@@ -13,7 +13,7 @@
 //! | `connection`, `script` | commands and scripts |
 //! | `keys`, `index` | keys in Redis; sets of them |
 //! | `server` | one server, and whether it still holds what was saved |
-//! | `seen`, `own`, `kept`, `values`, `history` | what is stored |
+//! | `seen`, `own`, `kept`, `index_life`, `values`, `history` | what is stored |
 //! | `store`, `builder` | the store |
 
 mod address;
@@ -27,6 +27,7 @@ mod credentials;
 mod failure;
 mod history;
 mod index;
+mod index_life;
 mod kept;
 mod keys;
 mod own;

@@ -11,7 +11,7 @@ use redis::{ConnectionLike, Pipeline, RedisResult, Value, from_redis_value};
 use super::{
     connection::Connection,
     connector::Connector,
-    index::add_script,
+    index::{add_script, says_it_was_gone},
     keys::Keys,
     script::{self, Form, Script},
 };
@@ -43,6 +43,14 @@ struct Session {
 
 type Epochs = Vec<Option<Vec<u8>>>;
 
+/// The replies of a server to what was saved.
+pub(super) struct Written {
+    /// Those of the commands that save.
+    pub(super) saved: Vec<Value>,
+    /// Whether the index was there before.
+    pub(super) had_index: bool,
+}
+
 impl Server {
     pub(super) fn new(connector: Connector, keys: Keys) -> Self {
         let connector = Arc::new(connector);
@@ -61,8 +69,8 @@ impl Server {
         lock(&self.session).connection.call(job)
     }
 
-    /// Sends commands that save something, and then those that add it to an index, and returns the
-    /// replies of the first, which call this script. A server gets all of them at once.
+    /// Sends commands that save something, which call this script, and then the one that adds it to
+    /// an index. A server gets all of them at once.
     ///
     /// # Errors
     ///
@@ -73,7 +81,7 @@ impl Server {
         script: &Script,
         save: impl Fn(Form, &mut Pipeline),
         index: impl Fn(Form, &mut Pipeline),
-    ) -> Result<Vec<Value>, StoreError> {
+    ) -> Result<Written, StoreError> {
         let mut session = lock(&self.session);
         let refreshes = session.must_refresh();
         let Session { connection, epochs, .. } = &mut *session;
@@ -112,13 +120,14 @@ impl Server {
             });
             let mut replies = found?;
             replies.extend(saved.map_err(named)?);
-            indexed.map_err(named)?;
+            replies.extend(indexed.map_err(named)?);
             Ok(replies)
         })?;
         session.note_refresh(refreshes);
-        let saved = replies.split_off(self.epochs.len().min(replies.len()));
+        let mut saved = replies.split_off(self.epochs.len().min(replies.len()));
+        let had_index = saved.pop().is_none_or(|reply| !says_it_was_gone(&reply));
         session.check(self, replies)?;
-        Ok(saved)
+        Ok(Written { saved, had_index })
     }
 
     /// Whether what was saved is still there.
@@ -137,6 +146,22 @@ impl Server {
         })?;
         session.note_refresh(refreshes);
         if session.epochs.is_some() { session.check(self, found) } else { Ok(()) }
+    }
+
+    /// Something that all processes need is gone, as the error says: they notice it by epochs that
+    /// are others, and save everything again.
+    pub(super) fn lose(&self, what: &str) -> StoreError {
+        let mut session = lock(&self.session);
+        // If that fails, this process alone does so.
+        let _ = session.connection.call(|connection| {
+            script::run(connection, |_, pipeline| {
+                for key in &self.epochs {
+                    pipeline.cmd("DEL").arg(key);
+                }
+            })
+        });
+        (session.epochs, session.refreshed) = (None, None);
+        self.has_lost(what)
     }
 
     /// Some of what was saved is gone: all is to be saved again.

@@ -67,8 +67,9 @@ use crate::store::{
 /// * **Wrong password, or no permission**: [`StoreError::Misconfigured`], and the same.
 /// * **Emptied, or replaced**: breakers notice it with the next save, or within a second while they
 ///   are idle, and save everything again. If it evicts single keys (`maxmemory-policy`), those of
-///   states set by hand are saved again within some ten seconds, and all others before they would
-///   have expired.
+///   states set by hand and the index are saved again within some ten seconds, and all others
+///   before they would have expired. Breakers that are built while there is no index are read one
+///   by one; a group of keyed breakers finds its keys once there is one again.
 ///
 /// # Permissions
 ///
@@ -196,7 +197,6 @@ impl StateStore for RedisStore {
     }
 
     fn verify(&self) -> Result<(), StoreError> {
-        self.shared.server.verify()?;
         self.shared.values.verify(&self.shared.server)
     }
 

@@ -1,18 +1,22 @@
 //! Values under keys.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, ConnectionLike, RedisResult, Value};
 
 use super::{
-    index::{Index, PAGE, life, longest},
-    kept::Kept,
+    index::{GONE, Index, PAGE, life, longest as longest_of},
+    index_life::IndexLife,
+    kept::{Found, Kept, LOOK},
     own::Own,
     script::{self, Form, Script},
     seen::{Seen, end},
     server::Server,
 };
 use crate::store::{entry::SaveEntry, error::StoreError};
+
+/// What lives for less than this while something is saved may be gone by then.
+const SAVE_TIME: Duration = Duration::from_secs(5);
 
 /// Saves a snapshot whose state has not changed, unless another process has saved one that bars
 /// calls, or was set by hand, for longer: that knows more than this one. The third argument is the
@@ -56,9 +60,11 @@ return '1'";
 pub(super) struct Values {
     unless_barred: Script,
     delete_if_same: Script,
+    look: Script,
     seen: Seen,
     own: Own,
     kept: Kept,
+    index: IndexLife,
 }
 
 impl Values {
@@ -66,9 +72,11 @@ impl Values {
         Self {
             unless_barred: Script::new(SAVE_UNLESS_BARRED),
             delete_if_same: Script::new(DELETE_IF_SAME),
+            look: Script::new(LOOK),
             seen: Seen::default(),
             own: Own::default(),
             kept: Kept::default(),
+            index: IndexLife::default(),
         }
     }
 
@@ -78,6 +86,7 @@ impl Values {
             server.call(|connection| redis::cmd("GET").arg(&named).query(connection))?;
         if let Some(value) = &value {
             self.seen.note(key, value);
+            self.index.note_read(Instant::now());
         }
         Ok(value)
     }
@@ -95,8 +104,16 @@ impl Values {
     }
 
     pub(super) fn save(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let saved = self.save_in_parts(server, entries).and_then(|()| self.look_after_kept(server));
+        self.forget_kept_after(saved)
+    }
+
+    fn save_in_parts(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
         for entries in entries.chunks(PAGE) {
-            let replies = with_index(server, |index| {
+            let longest = longest_of(entries.iter().map(|entry| life(entry.ttl)));
+            // The index lives for no less than what was saved before.
+            let was_expected = self.index.is_expected(Instant::now() + SAVE_TIME);
+            let written = with_index(server, |index| {
                 server.write(
                     &self.unless_barred,
                     |form, pipeline| {
@@ -106,42 +123,78 @@ impl Values {
                         }
                     },
                     |form, pipeline| {
-                        let life = longest(entries.iter().map(|entry| life(entry.ttl)));
                         let keys = entries.iter().map(|entry| entry.key.as_str());
-                        index.add(form, pipeline, life, keys);
+                        index.add(form, pipeline, longest, keys);
                     },
                 )
             })?;
-            for (entry, reply) in entries.iter().zip(replies) {
+            let mut lives = Vec::new();
+            for (entry, reply) in entries.iter().zip(written.saved) {
                 if !is_refused(&reply) {
                     self.seen.note(&entry.key, &entry.value);
                     self.own.note(&entry.key, &entry.value);
-                    self.kept.note(&entry.key, life(entry.ttl));
+                    self.kept.note(&entry.key, &entry.value, life(entry.ttl));
+                    lives.push(life(entry.ttl));
                 }
             }
-        }
-        self.verify(server)
-    }
-
-    /// Whether what this process has saved for ever is still there, which is looked at now and
-    /// then: it is not saved again before it expires, so nothing else would notice that the server
-    /// has evicted it.
-    pub(super) fn verify(&self, server: &Server) -> Result<(), StoreError> {
-        let Some(keys) = self.kept.due(Instant::now()) else { return Ok(()) };
-        for keys in keys.chunks(PAGE) {
-            let exist: Vec<bool> = server.call(|connection| {
-                let mut pipeline = redis::pipe();
-                for key in keys {
-                    pipeline.cmd("EXISTS").arg(server.keys.value(key));
-                }
-                pipeline.query(connection)
-            })?;
-            if let Some((key, _)) = keys.iter().zip(exist).find(|(_, exists)| !exists) {
-                self.kept.forget(key);
-                return Err(server.has_lost(&format!("{key} was evicted or deleted")));
+            if !lives.is_empty() {
+                self.index.note_saved(longest_of(lives.into_iter()), Instant::now());
+            }
+            if was_expected && !written.had_index {
+                return Err(self.lose_index(server));
             }
         }
         Ok(())
+    }
+
+    /// Whether what was saved is still there.
+    pub(super) fn verify(&self, server: &Server) -> Result<(), StoreError> {
+        self.forget_kept_after(server.verify().and_then(|()| self.look_after_kept(server)))
+    }
+
+    /// Whether what this process has saved for ever, and the index, are still there, which is
+    /// looked at now and then: neither is saved again before it expires, so nothing else would
+    /// notice that the server has evicted it.
+    fn look_after_kept(&self, server: &Server) -> Result<(), StoreError> {
+        if self.index.is_due(Instant::now()) {
+            let index = server.keys.value_index();
+            let left: i64 =
+                server.call(|connection| redis::cmd("PTTL").arg(index).query(connection))?;
+            if left == GONE && self.index.is_expected(Instant::now()) {
+                return Err(self.lose_index(server));
+            }
+        }
+        let Some(kept) = self.kept.due(Instant::now()) else { return Ok(()) };
+        let mut lost = None;
+        for kept in kept.chunks(PAGE) {
+            let replies = server.call(|connection| {
+                script::run(connection, |form, pipeline| {
+                    for (key, end) in kept {
+                        let key = server.keys.value(key);
+                        pipeline.add_command(self.look.command(form, &[key.as_bytes()], &[end]));
+                    }
+                })
+                .map_err(|error| self.look.name_what_is_denied(error))
+            })?;
+            let found: Vec<_> = replies.iter().map(found).collect();
+            lost = lost.or(self.kept.conclude(kept, &found));
+        }
+        let lost = lost.map(|key| server.has_lost(&format!("{key} was evicted or deleted")));
+        lost.map_or(Ok(()), Err)
+    }
+
+    /// After an outage, everything that is of use is saved again. What is not may be gone without
+    /// being missed.
+    fn forget_kept_after(&self, result: Result<(), StoreError>) -> Result<(), StoreError> {
+        if matches!(result, Err(StoreError::Unavailable(_))) {
+            self.kept.forget_all();
+        }
+        result
+    }
+
+    fn lose_index(&self, server: &Server) -> StoreError {
+        self.index.forget();
+        server.lose("its index was evicted or deleted")
     }
 
     pub(super) fn delete(&self, server: &Server, keys: &[String]) -> Result<(), StoreError> {
@@ -210,6 +263,7 @@ impl Values {
     }
 
     fn forget(&self, key: &str) {
+        self.index.forget();
         self.seen.forget(key);
         self.own.forget(key);
         self.kept.forget(key);
@@ -271,6 +325,11 @@ fn load_each(
     }
     let keys: Vec<_> = members.iter().map(|member| (index.named)(member)).collect();
     redis::cmd("MGET").arg(keys).query(connection)
+}
+
+fn found(reply: &Value) -> Found {
+    let Value::BulkString(bytes) = reply else { return Found::Same };
+    Found::from_reply(bytes)
 }
 
 /// Whether a script has changed nothing.

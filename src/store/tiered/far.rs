@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     copy,
-    health::Health,
+    health::FarHealth,
     pending::{Pending, is_outage},
 };
 use crate::{
@@ -74,7 +74,7 @@ struct FarInner {
 struct Content {
     pending: Pending,
     reads: VecDeque<Read>,
-    health: Health,
+    health: FarHealth,
     /// When the far store gets what the near store holds, because it may have lost what it held.
     copy_due: Option<Instant>,
     is_writing: bool,

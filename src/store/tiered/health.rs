@@ -11,19 +11,19 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
-pub(super) struct Health {
-    trouble: Option<Trouble>,
+pub(super) struct FarHealth {
+    trouble: Option<FarTrouble>,
     call_began: Option<Instant>,
 }
 
-struct Trouble {
+struct FarTrouble {
     since: SystemTime,
     reason: String,
     retry: Duration,
     retry_at: Instant,
 }
 
-impl Health {
+impl FarHealth {
     pub(super) const fn begin_call(&mut self, now: Instant) {
         self.call_began = Some(now);
     }
@@ -58,7 +58,7 @@ impl Health {
                  state is lost together with this host, so make it available again",
             );
         });
-        self.trouble = Some(Trouble {
+        self.trouble = Some(FarTrouble {
             since: wall(),
             reason: reason.to_owned(),
             retry: FIRST_RETRY,
@@ -91,7 +91,7 @@ impl Health {
     pub(super) fn value(&self, pending: usize) -> StoreHealth {
         match &self.trouble {
             None => StoreHealth::Healthy,
-            Some(Trouble { since, reason, .. }) => {
+            Some(FarTrouble { since, reason, .. }) => {
                 StoreHealth::Degraded { since: *since, reason: reason.clone(), pending }
             }
         }
@@ -102,11 +102,11 @@ impl Health {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::Health;
+    use super::FarHealth;
 
     #[test]
     fn a_failing_store_is_retried_with_growing_pauses_and_heals() {
-        let (mut health, mut now) = (Health::default(), Instant::now());
+        let (mut health, mut now) = (FarHealth::default(), Instant::now());
         assert!(!health.is_degraded() && health.retry_at().is_none());
         let mut pauses = Vec::new();
         for _ in 0..8 {
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_call_that_takes_too_long_is_trouble() {
-        let (mut health, now) = (Health::default(), Instant::now());
+        let (mut health, now) = (FarHealth::default(), Instant::now());
         health.begin_call(now);
         assert!(!health.check(now + Duration::from_millis(900)));
         assert!(health.check(now + Duration::from_millis(1100)));

@@ -2,7 +2,7 @@
 
 use super::{
     super::{entries::EntryId, lanes::Lane, states::SaveState},
-    Schedule, Slot,
+    Schedule, ScheduledEntry,
 };
 
 impl Schedule {
@@ -13,7 +13,7 @@ impl Schedule {
 
     /// Whether what the store holds of the entry is to be deleted.
     pub(in crate::write_behind) fn is_discarded(&self, id: EntryId) -> bool {
-        self.slots.get(id).is_some_and(Slot::is_discarded)
+        self.slots.get(id).is_some_and(ScheduledEntry::is_discarded)
     }
 
     /// Compares what is counted and queued with the entries themselves.

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | transitions | dirty entries whose state changed | all of them, as soon as the first is due |
 //! | counts | dirty entries whose counts changed | those that are due, and those due soon |
-//! | retry | entries that could not be read or saved | those that failed before the retry was due; if there are none, some of the others |
+//! | retry | entries that could not be read or saved; first those that changed their state since they could not be read | those that failed before the retry was due; if there are none, some of the others |
 //! | discards | entries whose snapshots are to be deleted | all of them, with every batch |
 //!
 //! ```text
@@ -28,13 +28,15 @@
 mod batches;
 #[cfg(test)]
 mod check;
-mod slot;
+mod scheduled_entry;
 
-#[cfg(feature = "keyed")]
-use std::time::Duration;
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use self::slot::{Departure, Purpose, Slot};
+use self::scheduled_entry::{Departure, Purpose, ScheduledEntry};
 #[cfg(feature = "keyed")]
 use super::lanes;
 use super::{
@@ -50,9 +52,12 @@ use crate::error::FlushError;
 #[cfg(feature = "keyed")]
 const DISCARD_DELAY: Duration = Duration::from_millis(50);
 
+/// What goes before others in a lane is due earlier by this.
+const AHEAD: Duration = Duration::from_nanos(1);
+
 #[derive(Default)]
 pub(super) struct Schedule {
-    slots: Slab<Slot>,
+    slots: Slab<ScheduledEntry>,
     lanes: Lanes,
     /// Entries of breakers that are gone, in the order in which they went.
     departing: BTreeMap<u64, EntryId>,
@@ -78,7 +83,7 @@ impl Schedule {
         settings: SaveSettings,
         make: impl FnOnce(EntryId) -> Entry,
     ) -> Arc<Entry> {
-        let slot = self.slots.insert_with(|id| Slot {
+        let slot = self.slots.insert_with(|id| ScheduledEntry {
             entry: Arc::new(make(id)),
             settings,
             read: ReadState::Unread,
@@ -179,15 +184,25 @@ impl Schedule {
         }
         let due = slot.due(urgency, now);
         match (slot.save, slot.queued) {
-            (SaveState::Failed, _) => return false,
-            (_, Some((Lane::Retry, _))) => {
+            (SaveState::Failed, _) | (_, Some((Lane::Retry, _))) => {
+                let goes_first = urgency == Urgency::Transition && slot.read == ReadState::Failed;
                 self.set_save(id, SaveState::Failed);
+                if goes_first {
+                    self.retry_first(id, now);
+                }
                 return false;
             }
             (SaveState::Saving, _) => {}
             (SaveState::Clean | SaveState::Dirty, _) => self.set_save(id, SaveState::Dirty),
         }
         self.queue_by(id, due)
+    }
+
+    /// The entry is among the first to be retried: its state can be saved in a part of the store,
+    /// and there may be more entries than a retry takes.
+    fn retry_first(&mut self, id: EntryId, now: Instant) {
+        let first = self.lanes.first(Lane::Retry).map_or(now, |(at, _)| at.min(now));
+        self.enqueue(id, (Lane::Retry, first.checked_sub(AHEAD).unwrap_or(first)));
     }
 
     /// Takes new settings for an entry, and brings forward what they make due earlier.
@@ -304,7 +319,8 @@ impl Schedule {
 
     /// Whether the entry is saved, and no attempt has failed that is still to be repeated.
     pub(super) fn has_nothing_to_save(&self, id: EntryId) -> bool {
-        let is_retried = |slot: &Slot| slot.queued.is_some_and(|(lane, _)| lane == Lane::Retry);
+        let is_retried =
+            |slot: &ScheduledEntry| slot.queued.is_some_and(|(lane, _)| lane == Lane::Retry);
         self.slots.get(id).is_none_or(|slot| {
             let is_read = slot.read == ReadState::Read;
             slot.save == SaveState::Clean && !(is_read && (is_retried(slot) || slot.is_retried))
@@ -329,7 +345,7 @@ impl Schedule {
         true
     }
 
-    /// Marks an entry that [can be saved again](Slot::can_be_saved_again).
+    /// Marks an entry that [can be saved again](ScheduledEntry::can_be_saved_again).
     fn mark_again(&mut self, id: EntryId) {
         self.change(id, |slot| {
             slot.entry.mark(Urgency::Transition);
@@ -341,7 +357,11 @@ impl Schedule {
         self.change(id, |slot| slot.save = save);
     }
 
-    fn change(&mut self, id: EntryId, change: impl FnOnce(&mut Slot)) -> Option<&Slot> {
+    fn change(
+        &mut self,
+        id: EntryId,
+        change: impl FnOnce(&mut ScheduledEntry),
+    ) -> Option<&ScheduledEntry> {
         let slot = self.slots.get_mut(id)?;
         let was_pending = slot.is_pending();
         change(slot);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::health::{
-    Announcement, Change, Health, Now, Report,
+    Announcement, Health, HealthChange, Now, Report,
     Trouble::{self, Failing, Partial, Stalled, Unavailable},
 };
 use crate::health::StoreHealth;
@@ -67,7 +67,7 @@ fn health_in(state: Option<Trouble>, clock: &Clock) -> Health {
     let mut health = Health::default();
     let start = clock.at(0);
     let _ = match state {
-        None => Change::default(),
+        None => HealthChange::default(),
         Some(Partial) => health.report(partly(), false, start),
         Some(Failing) => health.report(failed(), false, start),
         Some(Unavailable) => health.report(outage(), false, start),
@@ -77,7 +77,7 @@ fn health_in(state: Option<Trouble>, clock: &Clock) -> Health {
     health
 }
 
-fn apply(health: &mut Health, event: Event, now: Now) -> Change {
+fn apply(health: &mut Health, event: Event, now: Now) -> HealthChange {
     match event {
         Event::Done => health.report(DONE, false, now),
         Event::DoneWithFailedLeft => health.report(FAILED_LEFT, false, now),
@@ -91,7 +91,7 @@ fn apply(health: &mut Health, event: Event, now: Now) -> Change {
         Event::Overdue => health.overdue(Duration::from_secs(2), now).unwrap_or_default(),
         Event::CallEnded => {
             health.end_call(now.instant);
-            Change::default()
+            HealthChange::default()
         }
     }
 }
@@ -104,7 +104,7 @@ fn check(event: Event, row: [(Option<Trouble>, Said, bool, bool); 5]) {
         let mut health = health_in(state, &clock);
         let epoch = health.epoch();
         let now = clock.at(20);
-        let Change { announcement, save_all } = apply(&mut health, event, now);
+        let HealthChange { announcement, save_all } = apply(&mut health, event, now);
         let said = match announcement {
             None => Said::Nothing,
             Some(Announcement::Degraded { .. }) => Said::Degraded,
@@ -258,6 +258,30 @@ fn each_failed_retry_doubles_the_wait_up_to_five_seconds() {
         Some(clock.at(now + 100).instant),
         "it starts from the first delay"
     );
+}
+
+#[test]
+fn a_store_of_which_a_part_is_reached_is_retried_within_half_a_second() {
+    let clock = Clock::new();
+    let mut health = health_in(Some(Unavailable), &clock);
+    let mut now = 0;
+    for (wait, reaches_part) in [
+        (100, true),
+        (200, true),
+        (400, true),
+        (500, true),
+        (500, false),
+        (500, false),
+        (1000, false),
+        (2000, true),
+        (500, true),
+        (500, true),
+    ] {
+        now += wait;
+        assert_eq!(health.retry_at(), Some(clock.at(now).instant), "after {wait} ms");
+        health.note_reach(reaches_part);
+        let _ = health.report(outage(), true, clock.at(now));
+    }
 }
 
 #[test]

@@ -6,7 +6,8 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 const { PAGE_URL, CONTROL_URL, TOKEN, FLEET, TOWER_BREAKER_SCREENSHOTS: screenshots } = process.env;
-const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const axePath = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const axeSource = readFileSync(axePath, "utf8");
 const PATIENCE = 60_000;
 
 const asRoot = process.getuid?.() === 0;
@@ -14,7 +15,8 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   // Nothing but the server of the test is asked: names of other hosts are not resolved.
   args: [
-    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, "
+      + "EXCLUDE 127.0.0.1",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -57,7 +59,8 @@ async function close(page) {
   await page.context().close();
 }
 
-const row = (page, name) => page.locator(".row").filter({ has: page.getByRole("heading", { name, exact: true }) });
+const row = (page, name) =>
+  page.locator(".row").filter({ has: page.getByRole("heading", { name, exact: true }) });
 const word = (page, name) => row(page, name).locator(".word");
 const until = (locator, text) => locator.filter({ hasText: text }).first().waitFor();
 
@@ -86,7 +89,8 @@ const checks = {
       assert.match(await forced.locator(".note").textContent(), /^on-call: Wrong scores/);
       assert.match(await forced.locator(".until").textContent(), /in 59 min|in 1 h 0 min/);
       assert.match(await row(page, "mail").locator(".ratio").textContent(), /^14% 7\/50$/);
-      assert.match(await row(page, "inventory").locator(".ratio").textContent(), /^5 of 5 in a row$/);
+      const ratio = row(page, "inventory").locator(".ratio");
+      assert.match(await ratio.textContent(), /^5 of 5 in a row$/);
       assert.equal(await page.title(), "(3 open) Circuit breakers");
       await close(page);
     }
@@ -118,7 +122,8 @@ const checks = {
   async "an answer that arrives after a later event does not undo it"() {
     const page = await open();
     await page.evaluate(() => {
-      const row = [...document.querySelectorAll(".row")].find((row) => row.querySelector("h2").textContent === "payments");
+      const isPayments = (row) => row.querySelector("h2").textContent === "payments";
+      const row = [...document.querySelectorAll(".row")].find(isPayments);
       window.words = [];
       new MutationObserver(() => window.words.push(row.querySelector(".word").textContent))
         .observe(row, { subtree: true, childList: true, characterData: true });
@@ -147,7 +152,8 @@ const checks = {
 
   async "names are text, whatever they hold"() {
     const page = await open();
-    for (const name of ["<img src=x onerror=alert(1)>", "../x y/é", "line\\u{a}break\\u{202e}drow"]) {
+    const names = ["<img src=x onerror=alert(1)>", "../x y/é", "line\\u{a}break\\u{202e}drow"];
+    for (const name of names) {
       await row(page, name).getByRole("button", { name: "Change" }).click();
       await fill(page, { action: "Force open", note: `<b>${name}</b>`, by: "<i>eve</i>", token: TOKEN });
       await page.getByRole("dialog").getByRole("button", { name: "Force open" }).click();
@@ -250,7 +256,8 @@ const checks = {
     await page.waitForFunction(() => document.querySelectorAll(".row:not([hidden])").length === 1);
     await press("Tab"); // the order
     await press("Tab"); // the history
-    assert.equal(await page.evaluate(() => document.activeElement.ariaLabel), "History of checkout");
+    const focused = await page.evaluate(() => document.activeElement.ariaLabel);
+    assert.equal(focused, "History of checkout");
     await press("Enter");
     await page.locator(".history ol, .history p").first().waitFor();
     await press("Tab");
@@ -285,7 +292,8 @@ const checks = {
     const page = await open();
     page.expectsNetworkErrors = true;
     await control("stop");
-    await page.getByRole("alert").filter({ hasText: /^Connection lost at .* out of date/ }).waitFor();
+    const lost = { hasText: /^Connection lost at .* out of date/ };
+    await page.getByRole("alert").filter(lost).waitFor();
     await until(page.locator("#connection"), "Connection lost");
     await control("trip", "mail"); // unheard
     await control("start");
@@ -308,7 +316,9 @@ const checks = {
           const row = (target.closest ? target : target.parentElement).closest(".row");
           if (row) window.touched.add(row.dataset.id);
         }
-      }).observe(document.getElementById("list"), { subtree: true, childList: true, characterData: true });
+      }).observe(document.getElementById("list"), {
+        subtree: true, childList: true, characterData: true,
+      });
     });
     await control("trip", "host-0777.example");
     await page.locator(".row[data-state=open]").waitFor({ state: "attached" });
@@ -325,7 +335,10 @@ const checks = {
   async "groups are named and chosen, and what is not listed is found by its name"() {
     const page = await open("/keyed");
     const rows = (count) =>
-      page.waitForFunction((count) => document.querySelectorAll(".row:not([hidden])").length === count, count);
+      page.waitForFunction(
+        (count) => document.querySelectorAll(".row:not([hidden])").length === count,
+        count,
+      );
     await rows(1000);
     // What is open is listed, whatever its name.
     for (const name of ["<b>upstream:host-1234.example", "<b>upstream:host-1499.example"]) {
@@ -351,7 +364,8 @@ const checks = {
     const tripped = row(page, "<b>upstream:host-0000.example");
     await tripped.getByRole("button", { name: "Change" }).click();
     await fill(page, { action: "Trip", note: "INC-7", by: "on-call", token: TOKEN });
-    assert.equal(await page.getByRole("dialog").getByLabel("For", { exact: true }).isVisible(), false);
+    const time = page.getByRole("dialog").getByLabel("For", { exact: true });
+    assert.equal(await time.isVisible(), false);
     await page.getByRole("dialog").getByRole("button", { name: "Trip" }).click();
     await until(word(page, "<b>upstream:host-0000.example"), "Open");
     await until(tripped.locator(".note"), "on-call: INC-7");
@@ -396,7 +410,11 @@ const checks = {
     await page.goto(`http://evil.example:${port}/admin`);
     const statuses = await page.evaluate(async () => {
       const ask = async (options) => (await fetch("/admin/breakers", options)).status;
-      return [await ask({}), await ask({ headers: { "accept-language": "" } }), await ask({ headers: { "sec-fetch-site": "none", "user-agent": "x" } })];
+      return [
+        await ask({}),
+        await ask({ headers: { "accept-language": "" } }),
+        await ask({ headers: { "sec-fetch-site": "none", "user-agent": "x" } }),
+      ];
     });
     assert.deepEqual(statuses, [421, 421, 421]);
     await context.close();
@@ -405,13 +423,15 @@ const checks = {
   async "axe finds nothing serious, in both themes, on desktop and phone"() {
     for (const colorScheme of ["light", "dark"]) {
       for (const viewport of [{ width: 1360, height: 900 }, { width: 390, height: 844 }]) {
-        const page = await open("/grouped", { colorScheme, viewport, bypassCSP: true, reducedMotion: "reduce" });
+        const options = { colorScheme, viewport, bypassCSP: true, reducedMotion: "reduce" };
+        const page = await open("/grouped", options);
         await page.evaluate(axeSource);
         await row(page, "search").getByRole("button", { name: "History" }).click();
         await row(page, "search").locator(".history li").first().waitFor();
         const look = async (what) => {
           const { violations } = await page.evaluate(() => window.axe.run(document));
-          const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+          const isSerious = ({ impact }) => impact === "serious" || impact === "critical";
+          const serious = violations.filter(isSerious);
           const faults = serious.map(({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`);
           assert.deepEqual(faults, [], `${what}, ${colorScheme}, ${viewport.width}`);
           // A page for a phone does not scroll sideways.
@@ -445,8 +465,13 @@ const checks = {
 async function takeScreenshots() {
   await control("trip", "payments");
   for (const colorScheme of ["light", "dark"]) {
-    for (const [device, viewport] of [["desktop", { width: 1360, height: 860 }], ["phone", { width: 390, height: 844 }]]) {
-      const page = await open("/grouped", { colorScheme, viewport, deviceScaleFactor: device === "phone" ? 2 : 1 });
+    const viewports = {
+      desktop: { width: 1360, height: 860 },
+      phone: { width: 390, height: 844 },
+    };
+    for (const [device, viewport] of Object.entries(viewports)) {
+      const deviceScaleFactor = device === "phone" ? 2 : 1;
+      const page = await open("/grouped", { colorScheme, viewport, deviceScaleFactor });
       for (let n = 0; n < 14; n += 1) {
         const calls = { 3: 4, 5: 2, 8: 2 }[n] ?? 0;
         for (let call = 0; call < calls; call += 1) await control("fail", "checkout");
@@ -456,7 +481,8 @@ async function takeScreenshots() {
       }
       await page.screenshot({ path: `${screenshots}/admin-${device}-${colorScheme}.png` });
       await row(page, "search").getByRole("button", { name: "Change search" }).click();
-      await fill(page, { action: "Force open", note: "Times out behind the new proxy, INC-4712", by: "on-call" });
+      const note = "Times out behind the new proxy, INC-4712";
+      await fill(page, { action: "Force open", note, by: "on-call" });
       await page.screenshot({ path: `${screenshots}/admin-dialog-${device}-${colorScheme}.png` });
       await page.keyboard.press("Escape");
       await row(page, "search").getByRole("button", { name: "History" }).click();

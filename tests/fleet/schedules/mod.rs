@@ -51,6 +51,7 @@ fn now() -> Moment {
     u64::try_from(since.as_micros()).unwrap()
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_fleet_keeps_its_promises_in_seeded_schedules_of_outages() {
     run(2..8);

@@ -41,14 +41,15 @@ trait Subject: Sized {
     fn open(&self) -> Self::Store;
 }
 
-/// Runs all tests of this file against a subject, in a module of their own.
+/// Runs all tests of this file against a subject, in a module of their own. Each gets the
+/// attribute.
 macro_rules! contract {
-    ($module:ident, $subject:ty) => {
+    ($(#[$mark:meta])? $module:ident, $subject:ty) => {
         mod $module {
             #[allow(unused_imports, reason = "for the subject's type")]
             use super::*;
 
-            contract!(@tests $subject, values::
+            contract!(@tests [$(#[$mark])?] $subject, values::
                 a_value_is_saved_replaced_and_deleted
                 several_values_are_saved_at_once
                 many_values_are_saved_at_once
@@ -64,7 +65,7 @@ macro_rules! contract {
                 threads_do_not_disturb_each_other
                 handles_of_one_storage_have_the_same_id
             );
-            contract!(@tests $subject, histories::
+            contract!(@tests [$(#[$mark])?] $subject, histories::
                 a_history_is_read_from_the_newest_in_pages
                 any_id_has_its_place
                 any_bytes_of_a_record_come_back_as_they_were
@@ -79,13 +80,17 @@ macro_rules! contract {
             );
         }
     };
-    (@tests $subject:ty, $file:ident:: $($test:ident)*) => {
+    (@tests $marks:tt $subject:ty, $file:ident:: $($test:ident)*) => {
         $(
-            #[test]
-            fn $test() {
-                check::<$subject>(stringify!($test), $file::$test);
-            }
+            contract!(@test $marks $subject, $file::$test);
         )*
+    };
+    (@test [$(#[$mark:meta])?] $subject:ty, $file:ident::$test:ident) => {
+        $(#[$mark])?
+        #[test]
+        fn $test() {
+            check::<$subject>(stringify!($test), $file::$test);
+        }
     };
 }
 
@@ -120,11 +125,23 @@ contract!(sled, InFolder<SledStore>);
 contract!(file, InFolder<FileStore>);
 contract!(redb, InFolder<RedbStore>);
 #[cfg(unix)]
-contract!(redis, InRedis);
+contract!(
+    #[needs::programs("redis-server")]
+    redis,
+    InRedis
+);
 #[cfg(unix)]
-contract!(redis_as_an_instance, InRedisAsAnInstance);
+contract!(
+    #[needs::programs("redis-server")]
+    redis_as_an_instance,
+    InRedisAsAnInstance
+);
 #[cfg(unix)]
-contract!(redis_cluster, InRedisCluster);
+contract!(
+    #[needs::programs("redis-server")]
+    redis_cluster,
+    InRedisCluster
+);
 contract!(tiered, InTiers);
 contract!(behind_an_arc, BehindAnArc);
 contract!(with_only_the_required_methods, Minimal);

@@ -63,6 +63,7 @@ fn use_all(store: &RedisStore) -> Result<(), StoreError> {
     store.trim("history", u64::MAX, 0)
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_user_with_exactly_the_documented_permissions_can_use_the_store() {
     let Some(server) = RedisServer::start() else { return };
@@ -95,6 +96,7 @@ fn the_documentation_has_these_permissions() {
     assert_documented(RULES, include_str!("../../../src/store/redis/store.rs"), 3);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_wrong_password_is_named_without_being_shown() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "s3cret"]) else { return };
@@ -113,6 +115,7 @@ fn a_wrong_password_is_named_without_being_shown() {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn credentials_are_asked_for_at_each_connection() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "first"]) else { return };
@@ -139,6 +142,7 @@ fn credentials_are_asked_for_at_each_connection() {
     assert_eq!(store.load("key").unwrap().unwrap(), b"value");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_socket_of_unix_can_be_used() {
     let folder = tempfile::tempdir().unwrap();

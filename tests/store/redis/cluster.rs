@@ -16,6 +16,7 @@ fn stored(cluster: &RedisCluster, name: &str) -> String {
     cluster.primary_of(&key(name)).command(&["GET", &key(name)])
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn breakers_on_all_nodes_are_restored_by_the_next_process() {
     let Some(cluster) = RedisCluster::start() else { return };
@@ -35,6 +36,7 @@ fn breakers_on_all_nodes_are_restored_by_the_next_process() {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_node_that_was_emptied_is_filled_again_without_a_call() {
     let Some(cluster) = RedisCluster::start() else { return };
@@ -56,6 +58,7 @@ fn a_node_that_was_emptied_is_filled_again_without_a_call() {
     eventually("it is healthy", || breaker.store_health().is_healthy());
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_replica_of_a_killed_node_takes_over() {
     let Some(cluster) = RedisCluster::start_with_replicas() else { return };
@@ -73,6 +76,7 @@ fn the_replica_of_a_killed_node_takes_over() {
     eventually("it is healthy", || breaker.store_health().is_healthy());
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn while_a_node_is_away_keys_on_the_others_are_saved() {
     let Some(cluster) = RedisCluster::start() else { return };
@@ -96,6 +100,7 @@ fn while_a_node_is_away_keys_on_the_others_are_saved() {
     assert_eq!(stored(&cluster, &away), "saved");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_slot_that_moves_is_followed() {
     let Some(cluster) = RedisCluster::start() else { return };
@@ -116,6 +121,7 @@ fn a_slot_that_moves_is_followed() {
     assert!(breaker.store_health().is_healthy());
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_key_that_is_on_the_way_is_found() {
     let Some(cluster) = RedisCluster::start() else { return };

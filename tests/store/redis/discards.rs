@@ -35,6 +35,7 @@ fn is_indexed(server: &RedisServer, index: &str, name: &str) -> bool {
     members.contains(&format!("circuit_breaker:{name}:"))
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_circuit_that_another_replica_has_opened_stays() {
     let Some(server) = RedisServer::start() else { return };
@@ -51,6 +52,7 @@ fn a_circuit_that_another_replica_has_opened_stays() {
     assert!(transitions(&server, "hosts:a").contains(r#""to":"open""#));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn what_another_replica_has_saved_since_stays() {
     let Some(server) = RedisServer::start() else { return };
@@ -65,6 +67,7 @@ fn what_another_replica_has_saved_since_stays() {
     assert!(transitions(&server, "hosts:a").contains("reset"));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn what_the_process_has_saved_itself_goes() {
     let Some(server) = RedisServer::start() else { return };
@@ -87,6 +90,7 @@ fn what_the_process_has_saved_itself_goes() {
     assert!(is_indexed(&server, "histories", "hosts:a"));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn invented_keys_do_not_fill_the_server() {
     let Some(server) = RedisServer::start() else { return };
@@ -108,6 +112,7 @@ fn invented_keys_do_not_fill_the_server() {
 }
 
 /// The removal waits until the server is back, and another replica has opened the circuit by then.
+#[needs::programs("redis-server")]
 #[test]
 fn a_late_removal_from_the_far_store_takes_nothing_of_another_replica() {
     let Some(server) = RedisServer::start() else { return };
@@ -135,6 +140,7 @@ fn a_late_removal_from_the_far_store_takes_nothing_of_another_replica() {
     assert!(transitions(&server, "hosts:a").contains(r#""to":"open""#));
 }
 
+#[needs::programs("redis-server")]
 #[tokio::test]
 async fn a_key_that_returns_starts_with_what_another_replica_knows() {
     let Some(server) = RedisServer::start() else { return };

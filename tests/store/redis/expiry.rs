@@ -24,6 +24,7 @@ fn short_lives(open: Duration, closed: Duration) -> Config {
     config
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_snapshot_lives_as_long_as_its_state_says() {
     let Some(server) = RedisServer::start() else { return };
@@ -71,6 +72,7 @@ fn a_snapshot_lives_as_long_as_its_state_says() {
     assert!(about(left("forced"), HOUR), "{}", left("forced"));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_snapshot_in_use_is_saved_again_before_it_expires() {
     let Some(server) = RedisServer::start() else { return };
@@ -101,6 +103,7 @@ fn a_snapshot_in_use_is_saved_again_before_it_expires() {
     });
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn what_has_expired_leaves_the_index() {
     let Some(server) = RedisServer::start() else { return };
@@ -119,6 +122,7 @@ fn what_has_expired_leaves_the_index() {
     assert_eq!(index, "left");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn an_index_lives_as_long_as_what_it_names() {
     let Some(server) = RedisServer::start() else { return };
@@ -145,6 +149,7 @@ fn an_index_lives_as_long_as_what_it_names() {
     assert!(about(left, HOUR), "{left}");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn an_instance_that_is_gone_leaves_nothing_for_long() {
     let Some(server) = RedisServer::start() else { return };
@@ -165,6 +170,7 @@ fn an_instance_that_is_gone_leaves_nothing_for_long() {
     store.verify().unwrap();
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_shared_server_is_never_scanned() {
     let Some(server) = RedisServer::start() else { return };

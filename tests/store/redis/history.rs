@@ -9,6 +9,7 @@ fn record(id: u64, text: &str) -> HistoryRecord {
     HistoryRecord::new(id, text)
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn records_of_two_replicas_never_replace_each_other() {
     let Some(server) = RedisServer::start() else { return };
@@ -30,6 +31,7 @@ fn records_of_two_replicas_never_replace_each_other() {
     assert_eq!(one.load_newest("key", None, 10).unwrap().len(), 5);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_history_expires_with_its_newest_record() {
     const DAY: i64 = 24 * 3_600_000;
@@ -43,6 +45,7 @@ fn a_history_expires_with_its_newest_record() {
     assert_eq!(kept, "1");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_server_that_does_not_know_the_scripts_is_sent_them() {
     let Some(server) = RedisServer::start() else { return };

@@ -5,6 +5,7 @@ use tower_breaker::{State, store::RedisStore};
 use super::{breaker, flush, key, trip};
 use crate::support::{redis_sentinel::Sentinels, wait::eventually};
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_primary_is_followed_over_a_failover() {
     let Some(sentinels) = Sentinels::start() else { return };
@@ -25,6 +26,7 @@ fn the_primary_is_followed_over_a_failover() {
     assert_eq!(next.state(), State::ForcedOpen);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_primary_that_becomes_a_replica_while_it_lives_is_left() {
     let Some(sentinels) = Sentinels::start() else { return };

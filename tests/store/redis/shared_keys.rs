@@ -20,6 +20,7 @@ fn counting(name: &str, store: RedisStore) -> Breaker {
     builder.store(store).build().unwrap()
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn counts_do_not_replace_a_circuit_that_another_replica_has_opened() {
     let Some(server) = RedisServer::start() else { return };
@@ -49,6 +50,7 @@ fn counts_do_not_replace_a_circuit_that_another_replica_has_opened() {
 }
 
 /// A listing is no knowledge of the breaker.
+#[needs::programs("redis-server")]
 #[test]
 fn counts_do_not_replace_an_open_circuit_that_a_listing_has_shown() {
     let Some(server) = RedisServer::start() else { return };
@@ -65,6 +67,7 @@ fn counts_do_not_replace_an_open_circuit_that_a_listing_has_shown() {
 }
 
 /// Many breakers are restored from pages of snapshots.
+#[needs::programs("redis-server")]
 #[test]
 fn counts_replace_what_a_breaker_was_restored_from() {
     const MANY: usize = 200;
@@ -90,6 +93,7 @@ fn counts_replace_what_a_breaker_was_restored_from() {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn counts_replace_an_open_circuit_whose_time_is_over() {
     let Some(server) = RedisServer::start() else { return };
@@ -105,6 +109,7 @@ fn counts_replace_an_open_circuit_whose_time_is_over() {
     assert!(stored(&server, "over").contains(r#""state":"closed""#));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn counts_do_not_replace_a_state_set_by_hand() {
     let Some(server) = RedisServer::start() else { return };
@@ -127,6 +132,7 @@ fn counts_do_not_replace_a_state_set_by_hand() {
     assert!(stored(&server, "by hand").contains(r#""failure_count":"#));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn instances_have_keys_of_their_own() {
     let Some(server) = RedisServer::start() else { return };

@@ -22,6 +22,7 @@ fn refused(builder: RedisStoreBuilder, why: &str) {
     assert!(error.to_string().contains(why), "{error}");
 }
 
+#[needs::programs("redis-server", "openssl")]
 #[test]
 fn only_a_server_whose_authority_is_trusted_is_used() {
     let Some(certificates) = Certificates::create() else { return };
@@ -41,6 +42,7 @@ fn only_a_server_whose_authority_is_trusted_is_used() {
     refused(RedisStore::builder(&url).root_certificates(ca), not_trusted);
 }
 
+#[needs::programs("redis-server", "openssl")]
 #[test]
 fn a_server_that_asks_for_a_certificate_gets_one() {
     let Some(certificates) = Certificates::create() else { return };
@@ -57,6 +59,7 @@ fn a_server_that_asks_for_a_certificate_gets_one() {
     refused(builder().client_certificate(certificate, key), "a client certificate");
 }
 
+#[needs::programs("redis-server", "openssl")]
 #[test]
 fn the_nodes_of_a_cluster_are_reached_by_tls() {
     let Some(certificates) = Certificates::create() else { return };
@@ -69,6 +72,7 @@ fn the_nodes_of_a_cluster_are_reached_by_tls() {
     refused(RedisStore::builder(&url), "shows a certificate that is not trusted");
 }
 
+#[needs::programs("openssl")]
 #[test]
 fn certificates_that_cannot_be_used_are_refused_without_quoting_them() {
     let Some(certificates) = Certificates::create() else { return };

@@ -15,6 +15,7 @@ use crate::{
 
 const MANY: u32 = 200;
 
+#[needs::programs("redis-server")]
 #[test]
 fn what_many_breakers_have_decided_is_sent_in_a_few_round_trips() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -33,6 +34,7 @@ fn what_many_breakers_have_decided_is_sent_in_a_few_round_trips() {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn one_breaker_with_a_broken_key_does_not_keep_others_of_its_batch_from_the_server() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -48,6 +50,7 @@ fn one_breaker_with_a_broken_key_does_not_keep_others_of_its_batch_from_the_serv
     assert!(!rig.shared(&first).is_left_out && !rig.shared(&last).is_left_out);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_trips_after_the_fleets_circuit_has_opened_sends_nothing() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -69,6 +72,7 @@ fn a_replica_that_trips_after_the_fleets_circuit_has_opened_sends_nothing() {
     assert!(view.open_until.unwrap().since(view.now) <= Duration::from_secs(30));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn times_are_told_as_they_are_when_each_batch_is_sent() {
     const BATCH: usize = 200;
@@ -107,6 +111,7 @@ fn times_are_told_as_they_are_when_each_batch_is_sent() {
     assert!(late <= BATCH, "{late} ends are late, which is more than a batch");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn votes_are_taken_back_in_batches_of_the_pace() {
     const VOTES: usize = 40;

@@ -3,6 +3,7 @@
 use super::{rig::Rig, *};
 use crate::fleet::{message::Ask, reply::reply};
 
+#[needs::programs("redis-server")]
 #[test]
 fn an_answer_that_the_server_refuses_keeps_no_breaker_from_the_fleet() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -21,6 +22,7 @@ fn an_answer_that_the_server_refuses_keeps_no_breaker_from_the_fleet() {
     assert!(rig.server.command(&["HGET", &next, "here"]).contains("closed"));
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn questions_that_follow_each_other_share_the_first_deadline() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };

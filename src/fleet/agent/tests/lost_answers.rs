@@ -38,6 +38,7 @@ fn lose_answer(rig: &mut Rig, breaker: &Breaker) -> Fence {
     answer.record.fence
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_state_set_by_hand_whose_answer_was_lost_does_not_replace_a_newer_one() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -61,6 +62,7 @@ fn a_state_set_by_hand_whose_answer_was_lost_does_not_replace_a_newer_one() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_state_set_by_hand_that_is_known_by_its_token_is_not_sent_again() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -79,6 +81,7 @@ fn a_state_set_by_hand_that_is_known_by_its_token_is_not_sent_again() {
     assert_eq!(rig.view(&breaker).decided, None);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn what_stays_late_is_sent_again_with_growing_pauses_and_arrives_at_last() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -98,6 +101,7 @@ fn what_stays_late_is_sent_again_with_growing_pauses_and_arrives_at_last() {
     assert_eq!(rig.shared(&breaker).paused_until, None);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_decision_whose_pause_ended_during_the_turns_of_others_is_sent_again() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -114,6 +118,7 @@ fn a_decision_whose_pause_ended_during_the_turns_of_others_is_sent_again() {
     rig.until("the trip arrives", |rig| rig.field("a", "s") == "open");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_vote_that_is_cast_again_too_late_is_cast_once_more() {
     let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
@@ -161,6 +166,7 @@ fn with_results(rig: &mut Rig, results: usize) -> Breaker {
     breaker
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn all_results_of_probes_are_sent_however_many_there_are() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -170,6 +176,7 @@ fn all_results_of_probes_are_sent_however_many_there_are() {
     assert_eq!(rig.field("a", "g"), "20");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn the_result_of_a_probe_that_comes_too_late_is_kept_and_sent_again() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -182,6 +189,7 @@ fn the_result_of_a_probe_that_comes_too_late_is_kept_and_sent_again() {
     assert_eq!(rig.view(&breaker).results, []);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_server_that_has_forgotten_the_state_is_told_before_the_result_of_a_probe() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -195,6 +203,7 @@ fn a_server_that_has_forgotten_the_state_is_told_before_the_result_of_a_probe() 
     assert_eq!(rig.field("a", "g"), "(nil)");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_server_whose_memory_went_to_other_keys_is_told_the_states_set_by_hand_and_no_others() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
@@ -217,6 +226,7 @@ fn a_server_whose_memory_went_to_other_keys_is_told_the_states_set_by_hand_and_n
     assert_eq!(closed.state(), State::Closed);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_state_set_by_hand_whose_time_is_over_is_not_told_again() {
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };

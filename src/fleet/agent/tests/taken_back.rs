@@ -39,6 +39,7 @@ fn rated() -> Config {
     config
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn what_a_server_has_forgotten_is_not_taken_back_from_others() {
     let start = Rig::start_counting(Agreement::replicas(2), FleetCounts::Shared);
@@ -82,6 +83,7 @@ fn with_ended_vote(rig: &mut Rig) -> Breaker {
     breaker
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_vote_that_is_taken_back_too_late_is_taken_back_again_after_a_pause() {
     let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
@@ -98,6 +100,7 @@ fn a_vote_that_is_taken_back_too_late_is_taken_back_again_after_a_pause() {
     assert_eq!(rig.shared(&breaker).entry.vote_until(), None);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_vote_is_taken_back_again_once_the_server_is_reached() {
     let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
@@ -108,6 +111,7 @@ fn a_vote_is_taken_back_again_once_the_server_is_reached() {
     rig.until("it is taken back", |rig| rig.votes("a").is_empty());
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn counts_are_taken_back_with_the_vote_although_that_fails_at_first() {
     let start = Rig::start_counting(Agreement::replicas(2), FleetCounts::Shared);
@@ -136,6 +140,7 @@ fn counts_are_taken_back_with_the_vote_although_that_fails_at_first() {
     rig.until("and the counts", |rig| counted(rig) == 0);
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_breaker_that_is_gone_takes_its_vote_back() {
     let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
@@ -150,7 +155,34 @@ fn a_breaker_that_is_gone_takes_its_vote_back() {
     assert!(rig.votes("a").is_empty());
 }
 
+#[needs::programs("redis-server")]
+#[test]
+fn what_a_breaker_that_is_gone_gives_back_too_late_is_given_back_once_more() {
+    let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
+    for is_late_again in [false, true] {
+        let breaker = rig.add("a", Rig::config());
+        rig.step();
+        breaker.fail();
+        rig.until("its vote is counted", |rig| !rig.votes("a").is_empty());
+        let id = breaker.id;
+        drop(breaker);
+        rig.agent.take(Message::Detach(id));
+        rig.agent.transport.timeout = TOO_SHORT;
+        rig.agent.send_released().unwrap();
+        assert_eq!((rig.votes("a").len(), rig.agent.released.len()), (1, 1));
+        if !is_late_again {
+            rig.agent.transport.timeout = LONG;
+        }
+        rig.agent.send_released().unwrap();
+        // It lapses by itself.
+        assert_eq!(rig.votes("a").len(), usize::from(is_late_again));
+        assert!(rig.agent.released.is_empty());
+        rig.agent.transport.timeout = LONG;
+    }
+}
+
 /// It may end right after its vote is counted, before it knows that.
+#[needs::programs("redis-server")]
 #[test]
 fn a_process_waits_for_the_return_of_a_vote_that_is_on_its_way() {
     let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
@@ -171,6 +203,7 @@ fn a_process_waits_for_the_return_of_a_vote_that_is_on_its_way() {
     });
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_breaker_that_is_gone_leaves_the_vote_of_another_of_its_name() {
     // One of them was built first, and votes last.
@@ -201,6 +234,7 @@ fn a_breaker_that_is_gone_leaves_the_vote_of_another_of_its_name() {
     }
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn breakers_that_are_gone_take_their_votes_back_in_batches_of_the_pace() {
     const VOTES: usize = 40;
@@ -221,6 +255,7 @@ fn breakers_that_are_gone_take_their_votes_back_in_batches_of_the_pace() {
     assert!(sent <= 5, "{sent} round trips");
 }
 
+#[needs::programs("redis-server")]
 #[test]
 fn a_replica_that_leaves_takes_its_votes_back() {
     let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };

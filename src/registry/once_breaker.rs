@@ -1,4 +1,4 @@
-//! The place of one breaker in a registry.
+//! A breaker of a registry that the first caller makes.
 
 use self::once::Once;
 use crate::sync::{
@@ -7,19 +7,19 @@ use crate::sync::{
 };
 
 /// The place of one breaker, which the first caller fills. Meanwhile the others wait.
-pub(super) struct Slot<B> {
+pub(super) struct OnceBreaker<B> {
     breaker: Once<B>,
     /// 1 once the breaker has been restored from its store, or the time for that is over.
     is_restored: AtomicU64,
 }
 
-impl<B> Default for Slot<B> {
+impl<B> Default for OnceBreaker<B> {
     fn default() -> Self {
         Self { breaker: Once::new(), is_restored: AtomicU64::new(0) }
     }
 }
 
-impl<B: Clone> Slot<B> {
+impl<B: Clone> OnceBreaker<B> {
     /// The breaker, once it has been restored.
     pub(super) fn get(&self) -> Option<B> {
         if self.is_restored() { self.breaker.get() } else { None }

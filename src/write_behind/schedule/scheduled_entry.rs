@@ -9,7 +9,7 @@ use super::super::{
     states::{ReadState, SaveState},
 };
 
-pub(super) struct Slot {
+pub(super) struct ScheduledEntry {
     pub(super) entry: Arc<Entry>,
     pub(super) settings: SaveSettings,
     pub(super) read: ReadState,
@@ -45,7 +45,7 @@ impl Departure {
     }
 }
 
-impl Slot {
+impl ScheduledEntry {
     pub(super) fn is_discarded(&self) -> bool {
         self.departure.is_some_and(|departure| departure.purpose == Purpose::Discard)
     }

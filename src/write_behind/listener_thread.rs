@@ -13,14 +13,14 @@ use super::entry::Entry;
 use crate::{process::Process, sync::std_lock};
 
 #[derive(Default)]
-pub(super) struct Notifier {
-    state: Mutex<NotifierState>,
+pub(super) struct ListenerThread {
+    state: Mutex<ThreadState>,
     /// Nothing is left to deliver.
     done: Condvar,
 }
 
 #[derive(Default)]
-struct NotifierState {
+struct ThreadState {
     pending: Pending,
     /// The process whose thread delivers. A forked process inherits this, but not the thread.
     runs_in: Option<Process>,
@@ -41,7 +41,7 @@ impl Pending {
     }
 }
 
-impl Notifier {
+impl ListenerThread {
     /// Adds this breaker, or every one, and has the thread started if there is none. Returns
     /// whether there is one.
     pub(super) fn add(&self, entry: Option<&Arc<Entry>>, start: impl FnOnce() -> bool) -> bool {
@@ -71,7 +71,7 @@ impl Notifier {
     /// Waits until everything is delivered, but no longer than `timeout`: a listener may block.
     pub(super) fn wait(&self, timeout: Duration) {
         let process = Process::current();
-        let is_busy = |state: &mut NotifierState| state.runs_in == Some(process);
+        let is_busy = |state: &mut ThreadState| state.runs_in == Some(process);
         let waited = self.done.wait_timeout_while(std_lock(&self.state), timeout, is_busy);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
