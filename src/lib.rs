@@ -127,6 +127,22 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// For readers of the source, from the bottom up; `tests/architecture` holds the floors:
+//
+// - config, clock, timer, snapshot, history, event, error, outcome, state, ..: the vocabulary
+// - classify, metrics: results into outcomes, and what is counted of them
+// - breaker: the state machine (probes, windows, restored snapshots) and what makes it concurrent
+// - store: bytes under keys
+// - write_behind: from breakers to a store and back, and what notices a store that hangs
+// - fleet: what replicas agree on
+// - handle: `Breaker`, its builder, permits and events
+// - registry: breakers by name and by key
+// - service: tower's side (layers, futures, bodies), and the responses to rejected calls
+// - retry, health_check
+// - admin, and bin/tower-breaker: for operators
+//
+// A call goes `Service::call`, admission, `Permit`, the inner future, a classifier, the permit's
+// record; perhaps a transition, events, a mark for the writer, and the store.
 #[cfg(feature = "admin")]
 #[cfg_attr(docsrs, doc(cfg(feature = "admin")))]
 pub mod admin;

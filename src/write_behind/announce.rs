@@ -9,7 +9,8 @@ use std::{
 use super::{
     entry::{Entry, HealthAt},
     health::{self, Announcement, Now},
-    inbox::{self, FORKED, Inbox},
+    inbox::{FORKED, Inbox},
+    inboxes,
     listener_thread::Pending,
     threads,
     watchdog::Watched,
@@ -148,7 +149,7 @@ impl Inbox {
     /// one must not hide one that is not.
     pub(super) fn record_gauges(&self) {
         self.monitor.metrics.record_gauges(|| {
-            let mut inboxes = inbox::all();
+            let mut inboxes = inboxes::all();
             inboxes.retain(|other| {
                 other.monitor.metrics == self.monitor.metrics
                     && !std::ptr::eq(Arc::as_ptr(other), self)

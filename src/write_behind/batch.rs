@@ -113,6 +113,7 @@ impl BatchReport {
     fn read(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
         // A part that cannot be reached either is found out once, too.
         let mut can_reach = true;
+        let mut reach = None;
         for item in items {
             let before = item.read;
             let is_unread = matches!(before, ReadState::Unread | ReadState::Failed);
@@ -139,12 +140,12 @@ impl BatchReport {
                 }
             }
             can_reach = can_reach && early::load(client, &item.entry);
-            if can_reach {
-                // For the start of a breaker, that is as good.
-                client.health().note_readable();
-            }
+            reach = Some(can_reach);
             item.read = ReadState::Failed;
             self.fail(item);
+        }
+        if let Some(can_reach) = reach {
+            client.health().note_reach(can_reach);
         }
     }
 

@@ -12,6 +12,7 @@ use std::{
 use super::{
     entries::EntryId,
     hashes, keys,
+    last_state::LastState,
     pending_history::PendingHistory,
     refresh::RefreshTime,
     source::{
@@ -99,30 +100,6 @@ struct Announced {
 pub(super) struct HealthAt {
     pub(super) epoch: u64,
     pub(super) health: StoreHealth,
-}
-
-/// What is left of a breaker that is gone.
-struct LastState {
-    snapshot: EncodedSnapshot,
-    settings: SaveSettings,
-}
-
-impl SnapshotSource for LastState {
-    fn encode(&self) -> Option<EncodedSnapshot> {
-        Some(self.snapshot.clone())
-    }
-
-    fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
-        Ok(())
-    }
-
-    fn take_over(&self, _: &TakeOver<'_>) {}
-
-    fn settings(&self) -> SaveSettings {
-        self.settings
-    }
-
-    fn store_health(&self, _: &StoreHealth) {}
 }
 
 impl Entry {
@@ -250,7 +227,9 @@ impl Entry {
     /// The newest state, and the number of its newest transition, if that part of the store which
     /// was read has yet to hold it. Nothing else is newer than what the whole store may hold.
     pub(super) fn encode_early(&self) -> Option<(EncodedSnapshot, u64)> {
-        // Before the state is taken: what happens in between is saved the next time.
+        // Before the state is taken: what happens in between is saved the next time. The mark that
+        // stays says that the whole store has yet to hold it.
+        self.marks.fetch_and(Urgency::Counts.marks(), SeqCst);
         let newest = self.newest_transition.load(SeqCst);
         let is_new = self.early.load(SeqCst) < newest;
         is_new.then(|| Some((self.state()?, newest)))?
@@ -341,9 +320,7 @@ impl Entry {
     pub(super) fn keep_last_state(&self) -> bool {
         let Some(source) = self.source() else { return false };
         // This runs in a drop.
-        let words = catch_unwind(AssertUnwindSafe(|| {
-            Some(LastState { snapshot: source.encode()?, settings: source.settings() })
-        }));
+        let words = catch_unwind(AssertUnwindSafe(|| LastState::of(&*source)));
         let Ok(Some(words)) = words else { return false };
         let breaker = std_lock(&self.source).replace(Arc::new(words));
         drop((breaker, source));

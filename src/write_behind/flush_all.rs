@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    inbox::{self, FORKED, Inbox},
+    inbox::{FORKED, Inbox},
+    inboxes,
     lanes::after,
     request::{Request, Wanted},
 };
@@ -19,7 +20,7 @@ type Replies = mpsc::Sender<Result<(), FlushError>>;
 pub(crate) fn flush_all(timeout: Duration) -> Result<(), FlushError> {
     let deadline = after(Instant::now(), timeout);
     let left = || deadline.saturating_duration_since(Instant::now());
-    let inboxes = inbox::all();
+    let inboxes = inboxes::all();
     let (reply, results) = mpsc::channel();
     for inbox in &inboxes {
         inbox.flush_unsaved(&reply);

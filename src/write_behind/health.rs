@@ -12,7 +12,9 @@
 //! | [`Stalled`] | A call has not returned for too long. | Waits for it; requests are refused at once. |
 //!
 //! All but *healthy* are *degraded*. A degraded store is retried at [`Health::retry_at`]: 100 ms
-//! after it became degraded, and after each retry that fails twice as long as before, up to 5 s.
+//! after it became degraded, and after each retry that fails twice as long as before, up to 5 s, or
+//! to 500 ms while a [part of it can be reached](Health::note_reach): until the whole can be read,
+//! transitions are saved there with the retries.
 //!
 //! # Transitions
 //!
@@ -48,6 +50,7 @@ use crate::{clock, health::StoreHealth};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_BACKOFF_IN_PART: Duration = Duration::from_millis(500);
 
 /// How many snapshots in a row have to be unreadable before the store is assumed to be at fault,
 /// and not the snapshots.
@@ -132,6 +135,8 @@ pub(super) struct Health {
     /// Until when reads and saves are predicted to fail.
     reads_fail_until: Option<Instant>,
     saves_fail_until: Option<Instant>,
+    /// Whether a part of the store answered when the whole could not be read.
+    reaches_part: bool,
 }
 
 struct Degraded {
@@ -232,6 +237,15 @@ impl Health {
         }
     }
 
+    /// Whether a part of the store answers while the whole cannot be read. For the start of a
+    /// breaker, that is as good.
+    pub(super) fn note_reach(&mut self, reaches_part: bool) {
+        self.reaches_part = reaches_part;
+        if reaches_part {
+            self.note_readable();
+        }
+    }
+
     /// Whether a new breaker should not wait for its snapshot.
     pub(super) fn predicts_failed_read(&self, now: Instant) -> bool {
         self.is_stalled() || self.reads_fail_until.is_some_and(|until| now < until)
@@ -314,14 +328,16 @@ impl Health {
             degraded.reason = reason;
         }
         if ends_retry {
-            degraded.retry_at = now.instant + degraded.backoff;
-            degraded.backoff = LONGEST_BACKOFF.min(degraded.backoff * 2);
+            let longest = if self.reaches_part { LONGEST_BACKOFF_IN_PART } else { LONGEST_BACKOFF };
+            degraded.retry_at = now.instant + longest.min(degraded.backoff);
+            degraded.backoff = longest.min(degraded.backoff * 2);
         }
         None
     }
 
     fn heal(&mut self, now: Now) -> HealthChange {
         self.saves_fail_until = None;
+        self.reaches_part = false;
         self.note_readable();
         let save_all = self.is_down();
         let announcement = self.degraded.take().map(|Degraded { since, .. }| {

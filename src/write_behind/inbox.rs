@@ -1,4 +1,4 @@
-//! What the breakers on a store and the thread that writes to it share.
+//! What the breakers on one store and the thread that writes to it share.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak, mpsc},
@@ -18,21 +18,11 @@ use super::{
     sweep::{MarkEntries, VisitEntries},
     threads::Starter,
 };
-use crate::{
-    history::HistoryQuery,
-    process::{self, LastProcess, Process},
-    sync::std_lock,
-};
+use crate::{history::HistoryQuery, process::Process, sync::std_lock};
 
 /// Entries that are visited under one lock. A breaker that changes meanwhile waits for these, and
 /// not for all.
 const PART: usize = 1024;
-
-/// The inboxes of this process, one for each store.
-static INBOXES: Mutex<Vec<Weak<Inbox>>> = Mutex::new(Vec::new());
-
-/// The process that has last added one.
-static LAST_PROCESS: LastProcess = LastProcess::none();
 
 pub(super) const STOPPED: &str = "the store's writer thread has stopped";
 const NOT_STARTED: &str = "the store's writer thread cannot be started; the start is retried";
@@ -40,7 +30,7 @@ pub(super) const FORKED: &str = "this process was forked after the first circuit
      store was built, and has no thread that saves: build circuit breakers after daemonizing";
 
 pub(super) struct Inbox {
-    store_id: usize,
+    pub(super) store_id: usize,
     /// For threads that outlive the borrow.
     pub(super) own: Weak<Self>,
     pub(super) monitor: Arc<Monitor>,
@@ -69,70 +59,6 @@ pub(super) enum Work {
     /// Reads a page of the history under this key.
     History(String, HistoryQuery),
     Maintenance,
-}
-
-/// The inboxes of all stores.
-pub(super) fn all() -> Vec<Arc<Inbox>> {
-    list().map_or_else(Vec::new, |inboxes| inboxes.iter().filter_map(Weak::upgrade).collect())
-}
-
-/// The list, unless a thread of another process has locked it for ever.
-fn list() -> Option<MutexGuard<'static, Vec<Weak<Inbox>>>> {
-    process::lock(&INBOXES, || other_process().is_some())
-}
-
-fn other_process() -> Option<Process> {
-    LAST_PROCESS.other_than(|| Process::current().id())
-}
-
-/// An entry, and the inbox that it was added to.
-pub(super) struct Joined {
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) new: NewEntry,
-    /// Whether the inbox is new, and its writer has yet to be started.
-    pub(super) needs_writer: bool,
-}
-
-/// Adds an entry to the inbox of a store. If there is none, or it takes no more entries, there is a
-/// new one.
-///
-/// In a forked process, an inbox of the other one may be locked for ever. An entry for its store
-/// has an inbox of its own there, which says the same: nothing is saved.
-pub(super) fn join(
-    store_id: usize,
-    settings: SaveSettings,
-    make_entry: &dyn Fn(EntryId) -> Entry,
-    make_monitor: impl FnOnce() -> Monitor,
-) -> Joined {
-    let join_new = |process, needs_writer| {
-        let (inbox, new) = Inbox::new(store_id, process, make_monitor(), settings, make_entry);
-        Joined { inbox, new, needs_writer }
-    };
-    let mut inboxes = match (list(), other_process()) {
-        (Some(inboxes), _) => inboxes,
-        (None, process) => return join_new(process.unwrap_or_else(Process::current), false),
-    };
-    let found = inboxes.iter().filter_map(Weak::upgrade).find(|it| it.store_id == store_id);
-    if let Some(inbox) = found {
-        if inbox.is_forked() {
-            return join_new(inbox.process, false);
-        }
-        if let Some(new) = inbox.join(settings, make_entry) {
-            return Joined { inbox, new, needs_writer: false };
-        }
-    }
-    let process = Process::current();
-    let joined = join_new(process, true);
-    LAST_PROCESS.set(process.id());
-    inboxes.retain(|inbox| inbox.strong_count() > 0);
-    inboxes.push(Arc::downgrade(&joined.inbox));
-    joined
-}
-
-/// The inbox of a store.
-#[cfg(test)]
-pub(super) fn find(store_id: usize) -> Option<Arc<Inbox>> {
-    all().into_iter().find(|inbox| inbox.store_id == store_id)
 }
 
 impl Inbox {
@@ -179,7 +105,7 @@ impl Inbox {
     }
 
     /// Adds an entry. `None` if the writer is about to end.
-    fn join(
+    pub(super) fn join(
         &self,
         settings: SaveSettings,
         make_entry: &dyn Fn(EntryId) -> Entry,
@@ -194,13 +120,6 @@ impl Inbox {
         }
         content.await_end.clear();
         Some(content.join(settings, make_entry))
-    }
-
-    /// Takes the inbox off the list: the next breaker on the store starts another writer.
-    pub(super) fn unlist(&self) {
-        if let Some(mut inboxes) = list() {
-            inboxes.retain(|inbox| inbox.strong_count() > 0 && !std::ptr::eq(inbox.as_ptr(), self));
-        }
     }
 
     /// Marks a change. May be called with the breaker's lock held.

@@ -103,6 +103,7 @@
 //! | `threads` | one thread that may have to be started later |
 //! | `refresh` | when a snapshot is saved again that a store would forget |
 //! | `entries` | the slab of entries and their ids |
+//! | `last_state` | what is left of a breaker that is gone |
 //! | `entry` | one breaker on a store: marks, source, history |
 //! | `states` | what is known about the snapshot of an entry, and what a batch does with it |
 //! | `watchdog` | notices calls that do not return |
@@ -123,6 +124,7 @@
 //! | `gauges` | when gauges are recorded |
 //! | `listener_thread` | a thread that calls listeners where the writer's cannot |
 //! | `content`, `inbox` | what all threads share: under its lock, and around it |
+//! | `inboxes` | one inbox for each store of the process |
 //! | `announce` | tells the log and the listeners of a changed health |
 //! | `restart` | starts writers later that could not be started |
 //! | `ownership` | hands a state from one breaker of a name to the next |
@@ -149,9 +151,11 @@ mod gauges;
 mod hashes;
 mod health;
 mod inbox;
+mod inboxes;
 mod keys;
 mod known_store;
 mod lanes;
+mod last_state;
 mod listener_thread;
 mod load;
 mod maintenance;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::inbox;
+use super::inboxes;
 #[cfg(not(tower_breaker_loom))]
 use crate::timer::housekeeping;
 use crate::{
@@ -63,7 +63,7 @@ fn schedule(_: Tick) {
 impl OnDeadline for Restart {
     fn on_deadline(&'static self, _: Tick) {
         self.is_scheduled.store(false, SeqCst);
-        let mut inboxes = inbox::all();
+        let mut inboxes = inboxes::all();
         inboxes.retain(|inbox| !inbox.is_forked());
         for inbox in &inboxes {
             inbox.retry_start();

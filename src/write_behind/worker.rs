@@ -17,7 +17,8 @@ use super::{
     entry::Entry,
     gauges::GaugeTimer,
     health::{Announcement, Now, Report},
-    inbox::{self, Inbox, Joined, Work},
+    inbox::{Inbox, Work},
+    inboxes::{self, Joined},
     keys,
     known_store::KnownStore,
     maintenance::Maintenance,
@@ -54,7 +55,7 @@ pub(super) fn join(
         Monitor::new(patience, &store)
     };
     let Joined { inbox, new, needs_writer } =
-        inbox::join(store.id, settings, &make_entry, make_monitor);
+        inboxes::join(store.id, settings, &make_entry, make_monitor);
     let announcement = if needs_writer { start(&inbox, store, config) } else { None };
     (inbox, new, announcement)
 }

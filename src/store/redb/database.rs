@@ -46,6 +46,8 @@ pub(super) struct Database {
 struct Slot {
     open: Option<Open>,
     corruptions: u32,
+    /// Whether it was logged that the database cannot be written to, since it last could be.
+    is_known_unwritable: bool,
     last_repair: Option<String>,
 }
 
@@ -53,8 +55,32 @@ struct Open {
     db: ::redb::Database,
     /// To detect that the file was removed: redb does not.
     file: FileIdentity,
-    /// Since when it is open, if it cannot be written to.
-    unwritable: Option<Instant>,
+    unwritable: Option<Unwritable>,
+}
+
+/// A database that answers reads alone.
+struct Unwritable {
+    since: Instant,
+    /// Why the file could not be replaced, if this is what could be read of a corrupt one. To read
+    /// that again takes time, so writes do not try again before reads do.
+    salvaged: Option<String>,
+}
+
+impl Unwritable {
+    fn new(salvaged: Option<String>) -> Self {
+        Self { since: Instant::now(), salvaged }
+    }
+
+    /// Whether the file is to be tried again.
+    fn is_due(&self) -> bool {
+        self.since.elapsed() >= RETRY
+    }
+}
+
+impl Slot {
+    fn unwritable(&self) -> Option<&Unwritable> {
+        self.open.as_ref()?.unwritable.as_ref()
+    }
 }
 
 impl Database {
@@ -85,8 +111,7 @@ impl Database {
     ) -> Result<T, StoreError> {
         let mut slot = lock(&self.slot);
         self.check_in_place(&mut slot)?;
-        let is_due = |open: &Open| open.unwritable.is_some_and(|since| since.elapsed() >= RETRY);
-        if slot.open.as_ref().is_some_and(is_due) {
+        if slot.unwritable().is_some_and(Unwritable::is_due) {
             Self::close(&mut slot);
         }
         let read = |open: &Open| operation(&open.db.begin_read()?);
@@ -108,7 +133,12 @@ impl Database {
     ) -> Result<(), StoreError> {
         let mut slot = lock(&self.slot);
         self.check_in_place(&mut slot)?;
-        if slot.open.as_ref().is_some_and(|open| open.unwritable.is_some()) {
+        if let Some(unwritable) = slot.unwritable() {
+            if let Some(reason) = unwritable.salvaged.clone()
+                && !unwritable.is_due()
+            {
+                return Err(StoreError::Unavailable(reason.into()));
+            }
             Self::close(&mut slot);
         }
         self.run(&mut slot, label, false, |open| commit(&open.db, operation))
@@ -169,18 +199,21 @@ impl Database {
         let opened = match self.try_open() {
             Err(failure) if failure.is_corruption() => {
                 self.repair(slot, label, &failure)?;
-                match slot.open.take() {
-                    Some(copied) if only_reads => Ok(copied),
-                    Some(_) => Err(failure),
-                    None => self.try_open(),
+                match slot.unwritable().and_then(|unwritable| unwritable.salvaged.clone()) {
+                    // It stays open for the reads to come.
+                    Some(reason) if !only_reads => {
+                        return Err(StoreError::Unavailable(reason.into()));
+                    }
+                    _ => slot.open.take().map_or_else(|| self.try_open(), Ok),
                 }
             }
             Err(failure) if only_reads && failure.is_unwritable() => {
-                self.open_unwritable().map_err(|_| failure)
+                self.open_unwritable(slot).map_err(|_| failure)
             }
             opened => opened,
         };
         let open = opened.map_err(|failure| failure.into_store_error(&self.folder))?;
+        slot.is_known_unwritable &= open.unwritable.is_some();
         Ok(slot.open.insert(open))
     }
 
@@ -208,17 +241,19 @@ impl Database {
         Ok(Open { db, file: identity, unwritable: None })
     }
 
-    fn open_unwritable(&self) -> Result<Open, Failure> {
+    fn open_unwritable(&self, slot: &mut Slot) -> Result<Open, Failure> {
         let (db, file) = open_overlay(&self.file())?;
-        log(|| {
-            tracing::warn!(
-                target: "tower_breaker",
-                folder = %self.folder.display(),
-                "redb database cannot be written to: it is read only, and nothing is saved until \
-                 it can be; free space on its disk, or make the folder writable",
-            );
-        });
-        Ok(Open { db, file, unwritable: Some(Instant::now()) })
+        if !mem::replace(&mut slot.is_known_unwritable, true) {
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    folder = %self.folder.display(),
+                    "redb database cannot be written to: it is read only, and nothing is saved \
+                     until it can be; free space on its disk, or make the folder writable",
+                );
+            });
+        }
+        Ok(Open { db, file, unwritable: Some(Unwritable::new(None)) })
     }
 
     /// Drops the handle, which may write and may panic, and releases the lock.
@@ -234,8 +269,8 @@ impl Database {
     /// nothing can be written, that is opened in memory, for reads.
     fn repair(&self, slot: &mut Slot, label: &str, failure: &Failure) -> Result<(), StoreError> {
         Self::close(slot);
+        let folder = self.folder.display();
         let failed = |error: Failure| {
-            let folder = self.folder.display();
             let reason = format!("{folder} is corrupt ({failure}), and repair failed: {error}");
             match error {
                 Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
@@ -247,20 +282,25 @@ impl Database {
         // Locked until the new file is in its place.
         let (_old, saved) = repair::salvage(&self.file()).map_err(failed)?;
         let kept_as = match repair::replace(&self.folder, &self.file(), &saved) {
-            Err(error) if error.is_unwritable() => {
+            // Nothing that could be read is no answer: the file may be read later.
+            Err(error) if error.is_unwritable() && !saved.is_empty() => {
+                let reason = format!("{folder} is corrupt ({failure}), and repair failed: {error}");
                 let db = in_memory(&saved).map_err(failed)?;
                 let file = FileIdentity::of_path(&self.file());
-                slot.open = Some(Open { db, file, unwritable: Some(Instant::now()) });
-                log(|| {
-                    tracing::warn!(
-                        target: "tower_breaker",
-                        folder = %self.folder.display(),
-                        reason = %failure,
-                        %error,
-                        "redb database is corrupt and cannot be replaced: what can be read of it \
-                         answers reads, and nothing is saved until it can be",
-                    );
-                });
+                slot.open =
+                    Some(Open { db, file, unwritable: Some(Unwritable::new(Some(reason))) });
+                if !mem::replace(&mut slot.is_known_unwritable, true) {
+                    log(|| {
+                        tracing::warn!(
+                            target: "tower_breaker",
+                            %folder,
+                            reason = %failure,
+                            %error,
+                            "redb database is corrupt and cannot be replaced: what can be read of \
+                             it answers reads, and nothing is saved until it can be",
+                        );
+                    });
+                }
                 return Ok(());
             }
             replaced => replaced.map_err(failed)?,
@@ -272,7 +312,7 @@ impl Database {
         log(|| {
             tracing::warn!(
                 target: "tower_breaker",
-                folder = %self.folder.display(),
+                %folder,
                 kept_as = %kept,
                 reason = %failure,
                 values,

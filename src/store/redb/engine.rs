@@ -48,7 +48,9 @@ pub(super) fn open_overlay(file: &Path) -> Result<(Database, FileIdentity), Fail
 
 /// A database of what could be read of a damaged one.
 pub(super) fn in_memory(saved: &Salvage) -> Result<Database, Failure> {
-    let db = builder().create_with_backend(InMemoryBackend::new())?;
-    commit(&db, |write| saved.write(write))?;
-    Ok(db)
+    Failure::catch(|| {
+        let db = builder().create_with_backend(InMemoryBackend::new())?;
+        commit(&db, |write| saved.write(write))?;
+        Ok(db)
+    })
 }

@@ -29,6 +29,8 @@ pub(super) fn complete(folder: &Path, file: &Path) -> io::Result<()> {
 
 /// Locks the file, and reads what can be read of it.
 pub(super) fn salvage(file: &Path) -> Result<(File, Salvage), Failure> {
+    #[cfg(test)]
+    seam::SALVAGES.set(seam::SALVAGES.get() + 1);
     let old = File::open(file).map_err(Failure::Io)?;
     match old.try_lock_shared() {
         Ok(()) => {}
@@ -54,25 +56,24 @@ pub(super) fn salvage(file: &Path) -> Result<(File, Salvage), Failure> {
 
 /// Returns where the old file is now.
 pub(super) fn replace(folder: &Path, file: &Path, saved: &Salvage) -> Result<PathBuf, Failure> {
-    #[cfg(test)]
-    if seam::FULL.get() {
-        return Err(Failure::Io(io::ErrorKind::StorageFull.into()));
-    }
     let repaired = folder.join(REPAIRED);
-    let replaced = (|| {
+    // A handle that could not write may panic when it is dropped.
+    let replaced = Failure::catch(|| {
         match fs::remove_file(&repaired) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
         let db = builder().create(&repaired)?;
         commit(&db, |write| saved.write(write))?;
+        #[cfg(test)]
+        seam::refuse()?;
         drop(db);
         let kept_as = aside::unused_name(file);
         fs::rename(file, &kept_as).map_err(Failure::Io)?;
         fs::rename(&repaired, file).map_err(Failure::Io)?;
         sync_folder(folder).map_err(Failure::Io)?;
-        Ok::<_, Failure>(kept_as)
-    })();
+        Ok(kept_as)
+    });
     let kept_as = replaced.inspect_err(|_| {
         // Else it is all there is, and gets its place when the database is next opened.
         if file.exists() {
@@ -86,10 +87,28 @@ pub(super) fn replace(folder: &Path, file: &Path, saved: &Salvage) -> Result<Pat
 /// What tests pretend on their own thread.
 #[cfg(test)]
 pub(super) mod seam {
-    use std::cell::Cell;
+    use std::{cell::Cell, io};
+
+    use super::Failure;
+
+    /// Why no database can be replaced.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Refusal {
+        Full,
+        Panic,
+    }
 
     thread_local! {
-        /// No database can be replaced.
-        pub(crate) static FULL: Cell<bool> = const { Cell::new(false) };
+        pub(crate) static REFUSES: Cell<Option<Refusal>> = const { Cell::new(None) };
+        /// How often it was read what is left of a database.
+        pub(crate) static SALVAGES: Cell<u32> = const { Cell::new(0) };
+    }
+
+    pub(super) fn refuse() -> Result<(), Failure> {
+        match REFUSES.get() {
+            None => Ok(()),
+            Some(Refusal::Full) => Err(Failure::Io(io::ErrorKind::StorageFull.into())),
+            Some(Refusal::Panic) => panic!("as a test wants"),
+        }
     }
 }

@@ -196,6 +196,10 @@ impl Salvage {
         salvage
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.histories.is_empty()
+    }
+
     pub(super) fn write(&self, write: &WriteTransaction) -> Result<(), Failure> {
         save_all(write, &self.values)?;
         let records = self.histories.iter();

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::*;
+use super::{
+    repair::seam::{REFUSES, Refusal, SALVAGES},
+    *,
+};
 use crate::store::release::kept::seam;
 
 const VALUES: usize = 50;
@@ -215,21 +218,25 @@ fn a_file_that_cannot_be_synced_may_be_read() {
     assert!(failure::Failure::Redb(::redb::Error::Io(failed_sync())).is_unwritable());
 }
 
-#[test]
-fn what_can_be_read_of_a_damaged_file_answers_while_it_cannot_be_replaced() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path();
-    fill(folder);
-    drop(reopen(folder));
+/// Damages some of the values, also in what the file holds of earlier.
+fn damage_values(folder: &Path) {
     let mut bytes = fs::read(file(folder)).unwrap();
-    // Also in what the file holds of earlier.
     let places = bytes.windows(300).enumerate().filter(|(_, bytes)| *bytes == [b'x'; 300]);
     let places: Vec<usize> = places.map(|(place, _)| place).step_by(7).collect();
     for place in places {
         bytes[place + 100] ^= 1;
     }
     fs::write(file(folder), &bytes).unwrap();
-    repair::seam::FULL.set(true);
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_file_answers_while_it_cannot_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    fill(folder);
+    drop(reopen(folder));
+    damage_values(folder);
+    REFUSES.set(Some(Refusal::Full));
     let store = RedbStore::open(folder).unwrap();
     let values = store.load_page(None, usize::MAX).unwrap();
     assert!(!values.is_empty() && values.len() < VALUES, "{} values", values.len());
@@ -238,9 +245,76 @@ fn what_can_be_read_of_a_damaged_file_answers_while_it_cannot_be_replaced() {
         assert_eq!(store.load(key).unwrap().as_ref(), Some(value));
     }
     assert_eq!((store.last_repair(), moved_aside(folder).len()), (None, 0));
-    repair::seam::FULL.set(false);
+    REFUSES.set(None);
     thread::sleep(Duration::from_millis(1100));
     assert_eq!(store.load_page(None, usize::MAX).unwrap(), values);
     assert_eq!(moved_aside(folder).len(), 1, "it is replaced once it can be");
     store.save(&SaveEntry::new("key", "new")).unwrap();
+}
+
+#[test]
+fn a_corrupt_file_that_cannot_be_replaced_is_read_once_for_the_reads_and_writes_of_a_retry() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    fill(folder);
+    drop(reopen(folder));
+    damage_values(folder);
+    REFUSES.set(Some(Refusal::Full));
+    let store = RedbStore::open(folder).unwrap();
+    let (began, before) = (Instant::now(), SALVAGES.get());
+    let known = store.load_page(None, usize::MAX).unwrap();
+    for _ in 0..10 {
+        let saved = store.save(&SaveEntry::new("key 1", [b'x'; 300]));
+        // After that, it is tried again.
+        if began.elapsed() < Duration::from_secs(1) {
+            let error = saved.unwrap_err().to_string();
+            assert!(error.contains("corrupt") && error.contains("repair failed"), "{error}");
+        }
+        assert_eq!(store.load_page(None, usize::MAX).unwrap(), known);
+    }
+    let most = u32::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    let salvages = SALVAGES.get() - before;
+    assert!(salvages <= most, "{salvages} salvages");
+    assert_eq!(moved_aside(folder).len(), 0);
+    thread::sleep(Duration::from_millis(1100));
+    REFUSES.set(None);
+    assert_eq!(store.load_page(None, usize::MAX).unwrap(), known);
+    store.save(&SaveEntry::new("key", "new")).unwrap();
+    assert_eq!(store.load("key").unwrap().unwrap(), b"new");
+    assert_eq!(moved_aside(folder).len(), 1, "it is replaced once it can be");
+}
+
+#[test]
+fn a_repair_that_panics_is_an_error_and_leaves_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    fill(folder);
+    drop(reopen(folder));
+    damage_values(folder);
+    REFUSES.set(Some(Refusal::Panic));
+    let store = RedbStore::open(folder).unwrap();
+    let error = store.load_page(None, usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("repair failed") && error.contains("panicked"), "{error}");
+    assert_eq!(moved_aside(folder).len(), 0);
+    assert!(!folder.join("breakers.redb.repaired").exists());
+    REFUSES.set(None);
+    assert!(!store.load_page(None, usize::MAX).unwrap().is_empty());
+    assert_eq!(moved_aside(folder).len(), 1);
+}
+
+/// A breaker whose state was not read starts closed, but does not overwrite what may be read later.
+#[test]
+fn a_file_of_which_nothing_can_be_read_is_not_empty_while_it_cannot_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    fs::write(file(folder), "what is this").unwrap();
+    REFUSES.set(Some(Refusal::Full));
+    let store = RedbStore::open(folder).unwrap();
+    for _ in 0..2 {
+        let error = store.load("key 1").unwrap_err().to_string();
+        assert!(error.contains("repair failed"), "{error}");
+    }
+    REFUSES.set(None);
+    assert_eq!(store.load("key 1").unwrap(), None);
+    assert_eq!(moved_aside(folder).len(), 1);
 }

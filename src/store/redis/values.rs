@@ -7,7 +7,7 @@ use redis::{Cmd, ConnectionLike, RedisResult, Value};
 use super::{
     index::{GONE, Index, PAGE, life, longest as longest_of},
     index_life::IndexLife,
-    kept::Kept,
+    kept::{Found, Kept, LOOK},
     own::Own,
     script::{self, Form, Script},
     seen::{Seen, end},
@@ -60,6 +60,7 @@ return '1'";
 pub(super) struct Values {
     unless_barred: Script,
     delete_if_same: Script,
+    look: Script,
     seen: Seen,
     own: Own,
     kept: Kept,
@@ -71,6 +72,7 @@ impl Values {
         Self {
             unless_barred: Script::new(SAVE_UNLESS_BARRED),
             delete_if_same: Script::new(DELETE_IF_SAME),
+            look: Script::new(LOOK),
             seen: Seen::default(),
             own: Own::default(),
             kept: Kept::default(),
@@ -102,6 +104,11 @@ impl Values {
     }
 
     pub(super) fn save(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let saved = self.save_in_parts(server, entries).and_then(|()| self.look_after_kept(server));
+        self.forget_kept_after(saved)
+    }
+
+    fn save_in_parts(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
         for entries in entries.chunks(PAGE) {
             let longest = longest_of(entries.iter().map(|entry| life(entry.ttl)));
             // The index lives for no less than what was saved before.
@@ -126,7 +133,7 @@ impl Values {
                 if !is_refused(&reply) {
                     self.seen.note(&entry.key, &entry.value);
                     self.own.note(&entry.key, &entry.value);
-                    self.kept.note(&entry.key, life(entry.ttl));
+                    self.kept.note(&entry.key, &entry.value, life(entry.ttl));
                     lives.push(life(entry.ttl));
                 }
             }
@@ -137,13 +144,18 @@ impl Values {
                 return Err(self.lose_index(server));
             }
         }
-        self.verify(server)
+        Ok(())
+    }
+
+    /// Whether what was saved is still there.
+    pub(super) fn verify(&self, server: &Server) -> Result<(), StoreError> {
+        self.forget_kept_after(server.verify().and_then(|()| self.look_after_kept(server)))
     }
 
     /// Whether what this process has saved for ever, and the index, are still there, which is
     /// looked at now and then: neither is saved again before it expires, so nothing else would
     /// notice that the server has evicted it.
-    pub(super) fn verify(&self, server: &Server) -> Result<(), StoreError> {
+    fn look_after_kept(&self, server: &Server) -> Result<(), StoreError> {
         if self.index.is_due(Instant::now()) {
             let index = server.keys.value_index();
             let left: i64 =
@@ -152,21 +164,32 @@ impl Values {
                 return Err(self.lose_index(server));
             }
         }
-        let Some(keys) = self.kept.due(Instant::now()) else { return Ok(()) };
-        for keys in keys.chunks(PAGE) {
-            let exist: Vec<bool> = server.call(|connection| {
-                let mut pipeline = redis::pipe();
-                for key in keys {
-                    pipeline.cmd("EXISTS").arg(server.keys.value(key));
-                }
-                pipeline.query(connection)
+        let Some(kept) = self.kept.due(Instant::now()) else { return Ok(()) };
+        let mut lost = None;
+        for kept in kept.chunks(PAGE) {
+            let replies = server.call(|connection| {
+                script::run(connection, |form, pipeline| {
+                    for (key, end) in kept {
+                        let key = server.keys.value(key);
+                        pipeline.add_command(self.look.command(form, &[key.as_bytes()], &[end]));
+                    }
+                })
+                .map_err(|error| self.look.name_what_is_denied(error))
             })?;
-            if let Some((key, _)) = keys.iter().zip(exist).find(|(_, exists)| !exists) {
-                self.kept.forget(key);
-                return Err(server.has_lost(&format!("{key} was evicted or deleted")));
-            }
+            let found: Vec<_> = replies.iter().map(found).collect();
+            lost = lost.or(self.kept.conclude(kept, &found));
         }
-        Ok(())
+        let lost = lost.map(|key| server.has_lost(&format!("{key} was evicted or deleted")));
+        lost.map_or(Ok(()), Err)
+    }
+
+    /// After an outage, everything that is of use is saved again. What is not may be gone without
+    /// being missed.
+    fn forget_kept_after(&self, result: Result<(), StoreError>) -> Result<(), StoreError> {
+        if matches!(result, Err(StoreError::Unavailable(_))) {
+            self.kept.forget_all();
+        }
+        result
     }
 
     fn lose_index(&self, server: &Server) -> StoreError {
@@ -302,6 +325,11 @@ fn load_each(
     }
     let keys: Vec<_> = members.iter().map(|member| (index.named)(member)).collect();
     redis::cmd("MGET").arg(keys).query(connection)
+}
+
+fn found(reply: &Value) -> Found {
+    let Value::BulkString(bytes) = reply else { return Found::Same };
+    Found::from_reply(bytes)
 }
 
 /// Whether a script has changed nothing.

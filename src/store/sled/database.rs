@@ -199,6 +199,14 @@ impl Database {
                 Err(error) => return Ok(Err(Failure::Sync(error))),
             }
         }
+        match Repair::LargePages.move_files_aside(&self.folder) {
+            Ok(None) => {}
+            Ok(Some(kept)) => {
+                self.note_repair(slot, Repair::LargePages, label, "wrong checksum", &kept);
+            }
+            // sled would lose what it cannot read now.
+            Err(error) => return Ok(Err(Failure::Error(SledError::Io(error)))),
+        }
         let mut result = Open::new(&self.folder);
         if let Err(first) = &result
             && first.is_corruption()
@@ -266,8 +274,8 @@ impl Database {
     /// The summaries of the log may be at fault; if it fails again soon after, only a new folder
     /// helps.
     ///
-    /// A large value whose file is missing is skipped by sled when it reads the log without the
-    /// summaries: then its page is as it was before.
+    /// A large page whose file is missing is skipped by sled when it reads the log without the
+    /// summaries: then it is as it was before.
     fn repair_after(
         &self,
         slot: &mut Slot,
@@ -292,7 +300,14 @@ impl Database {
         label: &str,
         reason: &str,
     ) -> Result<bool, StoreError> {
-        let Some(kept) = repair.make(&self.folder)? else { return Ok(false) };
+        let kept = repair.make(&self.folder)?;
+        if let Some(kept) = &kept {
+            self.note_repair(slot, repair, label, reason, kept);
+        }
+        Ok(kept.is_some())
+    }
+
+    fn note_repair(&self, slot: &mut Slot, repair: Repair, label: &str, reason: &str, kept: &Path) {
         let (folder, files, kept) = (self.folder.display(), repair.files(), kept.display());
         slot.last_repair = Some(format!("moved {files} aside to {kept}: {reason}"));
         if repair == Repair::Folder {
@@ -315,13 +330,12 @@ impl Database {
                     %folder,
                     kept_as = %kept,
                     reason,
-                    "sled folder is damaged: moved {files} aside and read the log without; a value \
-                     whose own file is missing is an older one now; delete what was moved when it \
-                     is no longer needed",
+                    "sled folder is damaged: moved {files} aside and read the log without; values \
+                     of a large page whose own file is missing are older ones now; delete what was \
+                     moved when it is no longer needed",
                 );
             });
         }
-        Ok(true)
     }
 }
 

@@ -171,6 +171,15 @@ pub(super) fn wait_for_lock_release(folder: &Path) {
 /// Takes the same lock as sled, so that a folder in use is never moved. sled's lock outlives its
 /// handle for a moment: tasks in its thread pool keep the file open.
 pub(super) fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
+    lock_within(folder, MAX_LOCK_WAIT)
+}
+
+/// The same, without waiting until another handle releases it.
+pub(super) fn lock_data_file_now(folder: &Path) -> io::Result<Option<File>> {
+    lock_within(folder, Duration::ZERO)
+}
+
+fn lock_within(folder: &Path, longest: Duration) -> io::Result<Option<File>> {
     let file = match OpenOptions::new().read(true).write(true).open(folder.join(DATA_FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -181,7 +190,7 @@ pub(super) fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
         match file.try_lock() {
             Ok(()) => return Ok(Some(file)),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if start.elapsed() >= MAX_LOCK_WAIT => {
+            Err(TryLockError::WouldBlock) if start.elapsed() >= longest => {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),

@@ -7,6 +7,7 @@ mod failure;
 mod folder;
 mod handles;
 mod history;
+mod large;
 mod pool;
 mod read_copy;
 mod repair;

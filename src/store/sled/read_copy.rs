@@ -104,6 +104,7 @@ impl ReadCopy {
 
 /// Opens a copy, without the files that a repair would move aside if need be.
 fn open(copy: &Path) -> Result<Db, Failure> {
+    Repair::LargePages.remove_files(copy);
     let mut opened = engine::open(copy);
     for repair in Repair::OF_FILES {
         if !opened.as_ref().is_err_and(Failure::is_corruption) {

@@ -55,7 +55,7 @@ use crate::{
 ///   breaker starts with what the far one holds of it, and a [group](crate::KeyedBreakers) with the
 ///   breakers that the far one knows; those that were closed there wait. What the near store turns
 ///   out to hold replaces it, unless the breaker has changed its state by itself: that is saved in
-///   the far store at once, and in both once the near one was read.
+///   the far store within half a second, and in both once the near one was read.
 /// * **Histories** are read from the near store, and from the far one where the near one has too
 ///   few records, as on a new host.
 ///

@@ -234,13 +234,19 @@ impl Schedule {
 
     fn conclude_failed(&mut self, id: EntryId, is_encoded: bool, now: Instant) {
         let Some(slot) = self.slots.get(id) else { return };
+        let has_new_state = slot.queued.is_some_and(|(lane, _)| lane == Lane::Transitions);
+        let goes_first = has_new_state && slot.read == ReadState::Failed;
         // A thread may have marked it that has not queued it yet.
         if is_encoded || slot.save != SaveState::Clean {
             // What the batch encoded is not saved.
             slot.entry.mark(Urgency::Counts);
             self.set_save(id, SaveState::Failed);
         }
-        self.enqueue(id, (Lane::Retry, now));
+        if goes_first {
+            self.retry_first(id, now);
+        } else {
+            self.enqueue(id, (Lane::Retry, now));
+        }
     }
 
     /// The entry has changed since it was encoded. If it is not queued yet, the thread that marked

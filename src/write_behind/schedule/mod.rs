@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | transitions | dirty entries whose state changed | all of them, as soon as the first is due |
 //! | counts | dirty entries whose counts changed | those that are due, and those due soon |
-//! | retry | entries that could not be read or saved | those that failed before the retry was due; if there are none, some of the others |
+//! | retry | entries that could not be read or saved; first those that changed their state since they could not be read | those that failed before the retry was due; if there are none, some of the others |
 //! | discards | entries whose snapshots are to be deleted | all of them, with every batch |
 //!
 //! ```text
@@ -30,9 +30,11 @@ mod batches;
 mod check;
 mod scheduled_entry;
 
-#[cfg(feature = "keyed")]
-use std::time::Duration;
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use self::scheduled_entry::{Departure, Purpose, ScheduledEntry};
 #[cfg(feature = "keyed")]
@@ -49,6 +51,9 @@ use crate::error::FlushError;
 /// How long snapshots that are to be deleted wait for others, so that many are deleted in one go.
 #[cfg(feature = "keyed")]
 const DISCARD_DELAY: Duration = Duration::from_millis(50);
+
+/// What goes before others in a lane is due earlier by this.
+const AHEAD: Duration = Duration::from_nanos(1);
 
 #[derive(Default)]
 pub(super) struct Schedule {
@@ -179,15 +184,25 @@ impl Schedule {
         }
         let due = slot.due(urgency, now);
         match (slot.save, slot.queued) {
-            (SaveState::Failed, _) => return false,
-            (_, Some((Lane::Retry, _))) => {
+            (SaveState::Failed, _) | (_, Some((Lane::Retry, _))) => {
+                let goes_first = urgency == Urgency::Transition && slot.read == ReadState::Failed;
                 self.set_save(id, SaveState::Failed);
+                if goes_first {
+                    self.retry_first(id, now);
+                }
                 return false;
             }
             (SaveState::Saving, _) => {}
             (SaveState::Clean | SaveState::Dirty, _) => self.set_save(id, SaveState::Dirty),
         }
         self.queue_by(id, due)
+    }
+
+    /// The entry is among the first to be retried: its state can be saved in a part of the store,
+    /// and there may be more entries than a retry takes.
+    fn retry_first(&mut self, id: EntryId, now: Instant) {
+        let first = self.lanes.first(Lane::Retry).map_or(now, |(at, _)| at.min(now));
+        self.enqueue(id, (Lane::Retry, first.checked_sub(AHEAD).unwrap_or(first)));
     }
 
     /// Takes new settings for an entry, and brings forward what they make due earlier.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{Attachment, inbox};
+use super::super::{Attachment, inboxes};
 use super::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, hasty, patient, until};
 use crate::store::StateStore;
 
@@ -28,7 +28,7 @@ fn attach_many(store: &Faulty, settings: &Settings) -> Vec<(Arc<Breaker>, Attach
 }
 
 fn departing(store: &Faulty) -> usize {
-    inbox::find(store.id()).map_or(0, |inbox| inbox.content().schedule.departing())
+    inboxes::find(store.id()).map_or(0, |inbox| inbox.content().schedule.departing())
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
-use super::super::{Attachment, inbox, keys};
+use super::super::{Attachment, inboxes, keys};
 use super::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, hasty, patient, until};
 use crate::store::{HistoryRecord, HistoryStore, SaveEntry, StateStore};
 
@@ -21,7 +21,7 @@ fn saved(store: &Faulty, name: &str, settings: &Settings) -> (Arc<Breaker>, Atta
 }
 
 fn is_idle(store: &Faulty) -> bool {
-    inbox::find(store.id()).is_none_or(|inbox| inbox.content().schedule.departing() == 0)
+    inboxes::find(store.id()).is_none_or(|inbox| inbox.content().schedule.departing() == 0)
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_store_that_fails_is_released_with_the_last_breaker() {
     let (_breaker, attached) = saved(&store, "a", &patient());
     store.set(Fault::Away);
     attached.discard();
-    until("the writer gives up", || inbox::find(store.id()).is_none());
+    until("the writer gives up", || inboxes::find(store.id()).is_none());
     assert!(store.holds("a", "saved"), "it expires later");
 }
 
@@ -151,7 +151,7 @@ fn the_store_is_released_when_all_is_deleted() {
     attached.discard();
     drop(other);
     assert_eq!(store.text("a"), None);
-    assert!(inbox::find(store.id()).is_none());
+    assert!(inboxes::find(store.id()).is_none());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{Attachment, inbox};
+use super::super::{Attachment, inboxes};
 use super::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, patient, until};
 use crate::{
     error::FlushError,
@@ -311,7 +311,7 @@ fn closing_ends_in_time_when_the_store_hangs() {
     assert!((WAIT..WAIT * 20).contains(&took), "{took:?}");
     store.set(Fault::None);
     until("it is saved later", || store.holds("a", "last"));
-    until("the store is released", || inbox::find(store.id()).is_none());
+    until("the store is released", || inboxes::find(store.id()).is_none());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    super::inboxes,
     altered::Altered,
     fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, hasty, patient, until},
 };
@@ -16,7 +17,7 @@ use crate::{
     error::FlushError,
     health::StoreHealth,
     history::HistoryQuery,
-    store::{StateStore, StoreError},
+    store::{MemoryStore, StateStore, StoreError, Tiered},
 };
 
 #[tokio::test]
@@ -232,4 +233,23 @@ async fn history_requests_do_not_retry_a_store_that_saves_nothing() {
     let tries = fading.batches.load(SeqCst) - tries;
     assert!(tries < 10, "{tries} tries for 50 readers");
     assert!(!a.health().is_healthy());
+}
+
+/// Its transitions are saved there with the retries.
+#[test]
+fn a_store_of_which_a_part_is_reached_is_retried_sooner() {
+    let (near, far) = (Faulty::new(Fault::Away), MemoryStore::new());
+    let tiered = Tiered::new(near.clone(), far);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&tiered, "a", &breaker, &patient());
+    let inbox = inboxes::find(tiered.id()).unwrap();
+    // By then, the pauses would be longer.
+    for calls in 0..8 {
+        until("it is tried again", || near.calls.load(SeqCst) > calls);
+        let retry_at = inbox.monitor.health().retry_at();
+        let longest = Instant::now() + Duration::from_millis(500);
+        assert!(retry_at.is_none_or(|at| at <= longest), "after {calls} calls");
+    }
+    near.set(Fault::None);
+    until("it is healthy", || attached.health().is_healthy());
 }

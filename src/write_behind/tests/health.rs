@@ -261,6 +261,30 @@ fn each_failed_retry_doubles_the_wait_up_to_five_seconds() {
 }
 
 #[test]
+fn a_store_of_which_a_part_is_reached_is_retried_within_half_a_second() {
+    let clock = Clock::new();
+    let mut health = health_in(Some(Unavailable), &clock);
+    let mut now = 0;
+    for (wait, reaches_part) in [
+        (100, true),
+        (200, true),
+        (400, true),
+        (500, true),
+        (500, false),
+        (500, false),
+        (1000, false),
+        (2000, true),
+        (500, true),
+        (500, true),
+    ] {
+        now += wait;
+        assert_eq!(health.retry_at(), Some(clock.at(now).instant), "after {wait} ms");
+        health.note_reach(reaches_part);
+        let _ = health.report(outage(), true, clock.at(now));
+    }
+}
+
+#[test]
 fn the_status_says_since_when_and_why() {
     let clock = Clock::new();
     let mut health = health_in(Some(Partial), &clock);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::super::{
-    Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver, inbox,
+    Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver, inboxes,
 };
 use super::fakes::{
     Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, hasty, patient, until,
@@ -90,7 +90,7 @@ fn the_last_health_that_a_slow_listener_hears_is_the_current_one() {
         let first = !std::mem::replace(&mut *std_lock(&has_heard), true);
         if first && !health.is_healthy() {
             same.set(Fault::None);
-            let inbox = inbox::find(same.id()).unwrap();
+            let inbox = inboxes::find(same.id()).unwrap();
             until("the store works", || inbox.status().is_healthy());
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering::SeqCst, thread, time::Duration};
 
 use super::{
-    super::inbox,
+    super::inboxes,
     altered::Altered,
     fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until},
 };
@@ -47,7 +47,7 @@ fn a_last_state_that_fails_does_not_replace_what_a_later_breaker_has_saved() {
         store.save(entry)
     });
     let departing = || {
-        let inbox = inbox::find(store.id()).unwrap();
+        let inbox = inboxes::find(store.id()).unwrap();
         inbox.content().schedule.departing()
     };
     let _other = attach(&store, "other", &Breaker::new("closed"), &patient());

@@ -37,11 +37,14 @@ impl Plan {
     }
 
     pub(super) fn add(&mut self, name: &str, settings: SaveSettings) -> Arc<Entry> {
-        let source = Breaker::new("closed");
-        let entry =
-            self.schedule.insert(settings, |id| Entry::new(id, keys::snapshot(name), source));
+        let entry = self.add_unread(name, settings);
         self.schedule.set_read(entry.id);
         entry
+    }
+
+    fn add_unread(&mut self, name: &str, settings: SaveSettings) -> Arc<Entry> {
+        let source = Breaker::new("closed");
+        self.schedule.insert(settings, |id| Entry::new(id, keys::snapshot(name), source))
     }
 
     fn mark(&mut self, entry: &Entry, urgency: Urgency, millis: u64) -> bool {
@@ -226,6 +229,49 @@ fn a_long_retry_goes_on_where_it_stopped() {
     tried.sort_unstable();
     tried.dedup();
     assert_eq!(tried.len(), 1200, "each once");
+}
+
+/// A part of the store may hold the new state, and a retry takes some of the entries only.
+#[test]
+fn a_breaker_whose_state_changes_before_it_could_be_read_is_retried_first() {
+    let mut plan = Plan::new();
+    let entries: Vec<_> =
+        (0..1200).map(|n| plan.add_unread(&n.to_string(), settings(1000, 0))).collect();
+    for entry in &entries {
+        plan.schedule.read_later(entry.id, plan.at(1));
+    }
+    let first = |plan: &mut Plan, at: u64| {
+        let mut batch = plan.take_retry(at, at + 1).unwrap();
+        assert!(batch.len() <= 600, "{} at once", batch.len());
+        for item in &mut batch {
+            // Its state was taken for that part.
+            let _ = item.entry.encode_early();
+            (item.has_failed, item.read) = (true, ReadState::Failed);
+        }
+        batch
+    };
+    let conclude = |plan: &mut Plan, batch: &[Item], at: u64| {
+        for item in batch {
+            plan.schedule.conclude(item, plan.at(at));
+        }
+        plan.schedule.check();
+    };
+    let [counts, changed, during] = [&entries[900], &entries[1100], &entries[1000]];
+    plan.mark(counts, Urgency::Counts, 2);
+    plan.mark(changed, Urgency::Transition, 3);
+    let batch = first(&mut plan, 100);
+    assert!(names(&batch).contains(&"1100"));
+    assert!(!names(&batch).contains(&"900"), "counts have time");
+    conclude(&mut plan, &batch, 102);
+    // Once more, and one while it is tried.
+    plan.mark(changed, Urgency::Transition, 103);
+    let batch = first(&mut plan, 200);
+    assert!(names(&batch).contains(&"1100"));
+    plan.mark(changed, Urgency::Transition, 202);
+    conclude(&mut plan, &batch, 203);
+    plan.mark(during, Urgency::Transition, 204);
+    let batch = first(&mut plan, 300);
+    assert!(["1000", "1100"].iter().all(|name| names(&batch).contains(name)));
 }
 
 #[test]

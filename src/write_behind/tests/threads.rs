@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    super::{flush_all::flush_all, inbox, threads::seam},
+    super::{flush_all::flush_all, inboxes, threads::seam},
     fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, patient, until},
 };
 use crate::{health::StoreHealth, history::HistoryQuery, process, store::StateStore as _};
@@ -93,7 +93,7 @@ fn a_change_that_was_marked_before_starts_the_writer_when_it_happens_again() {
     for is_transition in [true, false] {
         breaker.change_and_mark("open", &attached.marker(), is_transition);
     }
-    let inbox = inbox::find(store.id()).unwrap();
+    let inbox = inboxes::find(store.id()).unwrap();
     assert!(inbox.starter.waits());
     drop(limit);
     // The interval between attempts.
@@ -109,7 +109,7 @@ fn a_forked_process_waits_for_no_lock_that_was_held_when_it_was_forked() {
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &patient());
     attached.flush_blocking(LONG).unwrap();
-    let inbox = inbox::find(store.id()).unwrap();
+    let inbox = inboxes::find(store.id()).unwrap();
     let (done, is_done) = mpsc::channel();
     thread::scope(|scope| {
         let content = inbox.content();
@@ -153,7 +153,7 @@ fn without_a_writer_a_drop_does_not_wait_and_releases_everything() {
     assert!(began.elapsed() < LONG / 2);
     assert_eq!(Arc::strong_count(&store), 1);
     assert!(sources.iter().all(|breaker| breaker.strong_count() == 0));
-    assert!(inbox::find(store.id()).is_none());
+    assert!(inboxes::find(store.id()).is_none());
     drop(limit);
     let again = Breaker::new("closed");
     let attached = attach(&store, "0", &again, &patient());
@@ -209,7 +209,7 @@ fn a_forked_process_says_that_nothing_is_saved_and_waits_for_nothing() {
             assert!(began.elapsed() < LONG / 2);
         });
     });
-    let inbox = inbox::find(store.id()).unwrap();
+    let inbox = inboxes::find(store.id()).unwrap();
     assert!(inbox.content().requests.is_empty(), "nothing is asked of the parent");
     store.set(Fault::None);
     until("the parent goes on", || store.holds("a", "changed"));

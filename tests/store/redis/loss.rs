@@ -1,6 +1,6 @@
 //! A server that loses what it held is noticed, and everything is saved again.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use tower_breaker::{
     State,
@@ -46,6 +46,27 @@ fn a_state_set_by_hand_that_the_server_has_evicted_is_saved_again() {
         stored(&server, "by hand").contains(r#""state":"forced_open""#)
     });
     eventually("it is healthy", || by_hand.store_health().is_healthy());
+}
+
+/// States set by hand are looked at every ten seconds.
+#[needs::programs("redis-server")]
+#[test]
+fn only_what_another_process_has_not_replaced_is_missed() {
+    let Some(server) = RedisServer::start() else { return };
+    let (store, other) = (store(&server), store(&server));
+    let keys = ["1 replaced for ever", "2 replaced for a while", "3 gone", "4 gone", "5 there"];
+    let saved = keys.map(|key| SaveEntry::new(key, format!("of {key}")));
+    store.save_all(&saved).unwrap();
+    other.save(&SaveEntry::new(keys[0], "new")).unwrap();
+    other.save(&SaveEntry::new(keys[1], "new").with_ttl(MINUTE)).unwrap();
+    let look = || {
+        thread::sleep(Duration::from_millis(10_100));
+        store.verify()
+    };
+    look().unwrap();
+    other.delete_all(&keys[..4].iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    let error = look().unwrap_err().to_string();
+    assert!(error.contains("lost") && error.contains("3 gone"), "{error}");
 }
 
 #[needs::programs("redis-server")]
