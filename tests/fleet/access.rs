@@ -15,7 +15,7 @@ use tower_breaker::{
 };
 
 use crate::{
-    replica::{fail, joined, reaches, settings},
+    replica::{OPEN_TIME, fail, joined, reaches, settings},
     support::{
         acl::{assert_documented, user},
         redis::RedisServer,
@@ -82,7 +82,7 @@ pub(crate) fn use_all(url: &str) -> Result<(), String> {
     // A state without an end, and one with an end.
     first.force_open();
     reach(State::ForcedOpen)?;
-    second.disable_for(Duration::from_millis(200));
+    second.disable_for(OPEN_TIME);
     reach(State::Disabled)?;
     reach(State::Closed)
 }

@@ -129,7 +129,7 @@ fn a_vote_counts_for_the_open_time_of_its_voter_although_the_clock_goes_ahead() 
 #[test]
 fn the_result_of_a_probe_counts_although_the_clock_goes_ahead_meanwhile() {
     let Some(clock) = Clock::new() else { return };
-    let open_time = Duration::from_millis(500);
+    let open_time = Duration::from_secs(2);
     let (first, second) = (clock.replica(0, open_time, 1), clock.replica(1, open_time, 1));
     fail(&first);
     reaches(&[&second], State::Open);

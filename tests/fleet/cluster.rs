@@ -1,6 +1,6 @@
 //! A Redis Cluster: each shard of a fleet lives on the node that has its keys.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tower_breaker::{
     Breaker, State,
@@ -9,7 +9,7 @@ use tower_breaker::{
 
 use crate::{
     access,
-    replica::{fail, joined, probe, reaches, settings},
+    replica::{LEASE, fail, joined, probe, reaches, settings},
     support::{acl, redis_cluster::RedisCluster, wait::eventually},
 };
 
@@ -19,7 +19,7 @@ const NAMES: [&str; 12] =
 
 fn fleet(cluster: &RedisCluster) -> RedisFleet {
     let builder = RedisFleet::builder(&cluster.url()).shards(SHARDS);
-    builder.lease(Duration::from_secs(1)).build().unwrap()
+    builder.lease(LEASE).build().unwrap()
 }
 
 fn replica(cluster: &RedisCluster, name: &str) -> Breaker {

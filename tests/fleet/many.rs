@@ -10,7 +10,7 @@ use tower_breaker::{
 };
 
 use crate::{
-    replica::{fail, fleet, joined, probe, reaches, settings},
+    replica::{OPEN_TIME, fail, fleet, joined, probe, reaches, settings},
     support::{redis::RedisServer, wait::eventually},
 };
 
@@ -38,7 +38,7 @@ fn group(server: &RedisServer) -> KeyedBreakersBuilder {
 #[test]
 fn the_breakers_of_registries_trip_and_recover_together() {
     let Some(server) = RedisServer::start() else { return };
-    let replicas = [(); 2].map(|()| registry(&server, Duration::from_millis(500)));
+    let replicas = [(); 2].map(|()| registry(&server, OPEN_TIME));
     let [first, second] = replicas.each_ref().map(|one| one.get_or_create("payments").unwrap());
     let other = replicas[1].get_or_create("search").unwrap();
     [&first, &second].into_iter().for_each(joined);

@@ -23,7 +23,7 @@ use crate::support::{
 };
 
 pub(crate) const REPLICA: &str = "replica";
-const OPEN_TIME: Duration = Duration::from_millis(1500);
+const OPEN_TIME: Duration = Duration::from_secs(3);
 
 /// A dependency that counts the requests that reach it.
 pub(crate) struct Upstream {
@@ -121,7 +121,7 @@ pub(crate) fn replica() -> RoleResult {
     let fleet = RedisFleet::builder(&argument("REDIS"))
         .agreement(Agreement::replicas(quorum))
         .replica_id(argument("ID"))
-        .lease(Duration::from_secs(1))
+        .lease(Duration::from_secs(3))
         .build()?;
     let breaker = Breaker::builder("payments")
         .trip_on(Trip::consecutive_failures(3))

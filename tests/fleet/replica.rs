@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use tower_breaker::{
     Breaker, BreakerBuilder, State, Trip,
-    fleet::{Agreement, FleetHealth, RedisFleet, RedisFleetBuilder},
+    fleet::{FleetHealth, RedisFleet, RedisFleetBuilder},
 };
 
 use crate::support::{redis::RedisServer, wait::eventually};
 
-pub(crate) const OPEN_TIME: Duration = Duration::from_millis(500);
+/// Long enough for all to be seen open on a busy machine.
+pub(crate) const OPEN_TIME: Duration = Duration::from_secs(2);
+/// Long enough not to expire while a busy machine is about to renew it.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 pub(crate) fn fleet(server: &RedisServer) -> RedisFleetBuilder {
-    RedisFleet::builder(&server.url()).lease(Duration::from_secs(1))
+    RedisFleet::builder(&server.url()).lease(LEASE)
 }
 
 pub(crate) fn settings(name: &str) -> BreakerBuilder {
@@ -22,11 +25,7 @@ pub(crate) fn settings(name: &str) -> BreakerBuilder {
 
 /// A replica that has joined.
 pub(crate) fn replica(server: &RedisServer, name: &str) -> Breaker {
-    replica_by(server, name, Agreement::any())
-}
-
-pub(crate) fn replica_by(server: &RedisServer, name: &str, agreement: Agreement) -> Breaker {
-    let fleet = fleet(server).agreement(agreement).build().unwrap();
+    let fleet = fleet(server).build().unwrap();
     let breaker = settings(name).shared(fleet).build().unwrap();
     joined(&breaker);
     breaker

@@ -1,6 +1,6 @@
 //! Servers that sentinels watch: a fleet follows the primary.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tower_breaker::{
     Breaker, State,
@@ -10,12 +10,12 @@ use tower_breaker::{
 
 use crate::{
     access,
-    replica::{fail, joined, probe, reaches, settings},
+    replica::{LEASE, fail, joined, probe, reaches, settings},
     support::{acl, certificates::Certificates, redis_sentinel::Sentinels, wait::eventually},
 };
 
 fn fleet(sentinels: &Sentinels) -> RedisFleetBuilder {
-    RedisFleet::builder(&sentinels.url()).lease(Duration::from_secs(1))
+    RedisFleet::builder(&sentinels.url()).lease(LEASE)
 }
 
 fn replica(sentinels: &Sentinels, name: &str) -> Breaker {
