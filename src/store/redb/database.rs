@@ -5,7 +5,7 @@ use std::{
     fs::{self, OpenOptions, TryLockError},
     io, mem,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     metrics,
+    process::FirstProcess,
     store::{
         durable::{sync_folder, sync_parents},
         error::StoreError,
@@ -40,6 +41,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Database {
     folder: PathBuf,
     slot: Mutex<Slot>,
+    user: FirstProcess,
 }
 
 #[derive(Default)]
@@ -86,7 +88,12 @@ impl Slot {
 impl Database {
     pub(super) fn new(folder: PathBuf) -> Self {
         release_kept();
-        Self { folder, slot: Mutex::default() }
+        Self { folder, slot: Mutex::default(), user: FirstProcess::default() }
+    }
+
+    /// In a forked process, the lock may be held for ever, and the file is that of the other one.
+    fn slot(&self) -> Result<MutexGuard<'_, Slot>, StoreError> {
+        if self.user.claim() { Ok(lock(&self.slot)) } else { Err(path::forked(&self.folder)) }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -95,12 +102,12 @@ impl Database {
 
     /// What was last done to make the database usable again.
     pub(super) fn last_repair(&self) -> Option<String> {
-        lock(&self.slot).last_repair.clone()
+        self.slot().ok()?.last_repair.clone()
     }
 
     /// Fails if the file was removed or replaced while it was open.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
-        self.check_in_place(&mut lock(&self.slot))
+        self.check_in_place(&mut *self.slot()?)
     }
 
     /// Reads from the database, also if it cannot be written to.
@@ -109,7 +116,7 @@ impl Database {
         label: &str,
         operation: impl Fn(&ReadTransaction) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         self.check_in_place(&mut slot)?;
         if slot.unwritable().is_some_and(Unwritable::is_due) {
             Self::close(&mut slot);
@@ -131,7 +138,7 @@ impl Database {
         label: &str,
         operation: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
     ) -> Result<(), StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         self.check_in_place(&mut slot)?;
         if let Some(unwritable) = slot.unwritable() {
             if let Some(reason) = unwritable.salvaged.clone()
@@ -328,7 +335,11 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let slot = mem::take(&mut *lock(&self.slot));
+        let slot = mem::take(self.slot.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if self.user.is_other() {
+            // To close the file would write to it, and release the lock of that process.
+            return mem::forget(slot);
+        }
         if slot.open.is_some() {
             release(Closing(slot));
         }
