@@ -74,7 +74,9 @@ fn a_link_to_the_folder_that_leads_to_another_one_is_followed() {
         let dir = tempfile::tempdir().unwrap();
         let (link, next) = (dir.path().join("current"), dir.path().join("next"));
         let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
-        [&first, &second].map(|folder| fs::create_dir(folder).unwrap());
+        for folder in [&first, &second] {
+            fs::create_dir(folder).unwrap();
+        }
         symlink(&first, &link).unwrap();
         let breaker = forced_open(kind, &link);
         symlink(&second, &next).unwrap();
