@@ -131,7 +131,6 @@
 mod agent;
 mod agreement;
 mod attached;
-mod backoff;
 mod counting;
 mod counts;
 mod entry;
@@ -150,6 +149,7 @@ mod questions;
 mod redis_fleet;
 mod replica;
 mod reply;
+mod retry_pause;
 mod settings;
 mod threads;
 mod translate;

@@ -38,11 +38,11 @@ const REPAIRED_BY_SUMMARIES: Duration = Duration::from_secs(60);
 
 pub(super) struct Database {
     folder: PathBuf,
-    slot: Mutex<Slot>,
+    slot: Mutex<DatabaseState>,
 }
 
 #[derive(Default)]
-struct Slot {
+struct DatabaseState {
     handles: Handles,
     /// Failures in a row that look like corruption.
     corruptions: u32,
@@ -149,7 +149,7 @@ impl Database {
     /// example), all writes of that handle fail, and only a new handle recovers.
     fn run<T>(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         label: &str,
         operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
@@ -175,7 +175,7 @@ impl Database {
 
     /// Fails once if the data file was removed or replaced: sled continues to write to a removed
     /// file, and reports success. The check costs one `stat`.
-    fn check_in_place(&self, slot: &mut Slot) -> Result<(), StoreError> {
+    fn check_in_place(&self, slot: &mut DatabaseState) -> Result<(), StoreError> {
         let is_in_place = |open: &Open| open.is_in_place(&self.folder);
         if slot.handles.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
@@ -186,7 +186,11 @@ impl Database {
 
     /// Opens the database, and repairs it if it is corrupt. The inner error is how sled failed to
     /// open it, the outer one any other failure.
-    fn open(&self, slot: &mut Slot, label: &str) -> Result<Result<(), Failure>, StoreError> {
+    fn open(
+        &self,
+        slot: &mut DatabaseState,
+        label: &str,
+    ) -> Result<Result<(), Failure>, StoreError> {
         // One of them may hold this folder.
         release_kept();
         read_copy::remove_abandoned_once();
@@ -278,7 +282,7 @@ impl Database {
     /// summaries: then it is as it was before.
     fn repair_after(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         label: &str,
         failure: &Failure,
     ) -> Result<(), StoreError> {
@@ -295,7 +299,7 @@ impl Database {
     /// Returns whether there was something to repair.
     fn repair(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         repair: Repair,
         label: &str,
         reason: &str,
@@ -307,7 +311,14 @@ impl Database {
         Ok(kept.is_some())
     }
 
-    fn note_repair(&self, slot: &mut Slot, repair: Repair, label: &str, reason: &str, kept: &Path) {
+    fn note_repair(
+        &self,
+        slot: &mut DatabaseState,
+        repair: Repair,
+        label: &str,
+        reason: &str,
+        kept: &Path,
+    ) {
         let (folder, files, kept) = (self.folder.display(), repair.files(), kept.display());
         slot.last_repair = Some(format!("moved {files} aside to {kept}: {reason}"));
         if repair == Repair::Folder {
