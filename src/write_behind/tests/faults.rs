@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    super::inbox,
+    super::inboxes,
     altered::Altered,
     fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, hasty, patient, until},
 };
@@ -242,7 +242,7 @@ fn a_store_of_which_a_part_is_reached_is_retried_sooner() {
     let tiered = Tiered::new(near.clone(), far);
     let breaker = Breaker::new("closed");
     let attached = attach(&tiered, "a", &breaker, &patient());
-    let inbox = inbox::find(tiered.id()).unwrap();
+    let inbox = inboxes::find(tiered.id()).unwrap();
     // By then, the pauses would be longer.
     for calls in 0..8 {
         until("it is tried again", || near.calls.load(SeqCst) > calls);

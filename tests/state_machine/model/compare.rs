@@ -78,6 +78,13 @@ impl Subject for Pair {
         Ok(())
     }
 
+    fn stream(&mut self, slot: usize, alive_after: u64) -> Result<(), TestCaseError> {
+        let seen = self.breaker.stream(slot, alive_after);
+        let expected = self.model.stream(slot, alive_after, seen.permitted);
+        prop_assert_eq!(seen, expected, "breaker and model: decision");
+        Ok(())
+    }
+
     fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
         self.breaker.finish(slot, ending, took);
         let seen = self.seen();

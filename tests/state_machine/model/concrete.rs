@@ -19,6 +19,7 @@ pub(crate) fn concrete(plan: &Plan) -> Plan {
         let fixed = |wait: Wait| Wait::Millis(guide.0.millis(wait));
         let op = match op.clone() {
             Op::Record(slot, ending, took) => Op::Record(slot, ending, fixed(took)),
+            Op::Stream(slot, after) => Op::Stream(slot, fixed(after)),
             Op::GiveUp(slot, after) => Op::GiveUp(slot, fixed(after)),
             Op::ForATime(state, time) => Op::ForATime(state, fixed(time)),
             Op::Advance(wait) => Op::Advance(fixed(wait)),
@@ -76,6 +77,11 @@ impl Subject for Guide {
 
     fn acquire(&mut self, slot: usize) -> Result<(), Infallible> {
         self.0.acquire(slot, true);
+        Ok(())
+    }
+
+    fn stream(&mut self, slot: usize, alive_after: u64) -> Result<(), Infallible> {
+        self.0.stream(slot, alive_after, true);
         Ok(())
     }
 

@@ -8,16 +8,28 @@ use std::{
 
 use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 use tower_breaker::{
-    Breaker, Config, Event, Outcome, Permit, State, Stats, clock::ManualClock, snapshot::Snapshot,
+    Breaker, Config, Event, Outcome, Permit, Rejected, State, Stats, clock::ManualClock,
+    snapshot::Snapshot,
 };
 
-use super::{plan::Ending, reference::Decision, settings::Settings};
+use super::{
+    plan::Ending,
+    reference::Decision,
+    settings::Settings,
+    stream::{Step, Stream},
+};
+
+/// A call under way.
+enum Call {
+    Plain(Permit),
+    Streams(Stream),
+}
 
 pub(crate) struct Driver {
     breaker: Breaker,
     config: Config,
     clock: ManualClock,
-    permits: HashMap<usize, Permit>,
+    calls: HashMap<usize, Call>,
     events: Receiver<Event>,
     /// The events that said that the circuit would have opened.
     would_trips: u64,
@@ -39,7 +51,7 @@ impl Driver {
 
     fn of(breaker: Breaker, config: Config, clock: ManualClock) -> Self {
         let events = breaker.subscribe();
-        Self { breaker, config, clock, permits: HashMap::new(), events, would_trips: 0 }
+        Self { breaker, config, clock, calls: HashMap::new(), events, would_trips: 0 }
     }
 
     pub(crate) fn handle(&self) -> &Breaker {
@@ -75,9 +87,19 @@ impl Driver {
     }
 
     pub(crate) fn acquire(&mut self, slot: usize) -> Decision {
-        match self.breaker.try_acquire() {
-            Ok(permit) => {
-                assert!(self.permits.insert(slot, permit).is_none(), "one call per slot");
+        let permit = self.breaker.try_acquire();
+        self.decide(slot, permit.map(Call::Plain))
+    }
+
+    pub(crate) fn stream(&mut self, slot: usize, alive_after: u64) -> Decision {
+        let stream = Stream::begin(&self.breaker, alive_after);
+        self.decide(slot, stream.map(Call::Streams))
+    }
+
+    fn decide(&mut self, slot: usize, admitted: Result<Call, Rejected>) -> Decision {
+        match admitted {
+            Ok(call) => {
+                assert!(self.calls.insert(slot, call).is_none(), "one call per slot");
                 Decision { permitted: true, retry_after: None, rejected_by: None }
             }
             Err(rejected) => Decision {
@@ -88,16 +110,26 @@ impl Driver {
         }
     }
 
+    fn take(&mut self, slot: usize) -> Call {
+        self.calls.remove(&slot).expect("a call under way")
+    }
+
     pub(crate) fn is_under_way(&self, slot: usize) -> bool {
-        self.permits.contains_key(&slot)
+        self.calls.contains_key(&slot)
     }
 
     pub(crate) fn has_calls(&self) -> bool {
-        !self.permits.is_empty()
+        !self.calls.is_empty()
     }
 
     pub(crate) fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
-        let permit = self.permits.remove(&slot).expect("a call under way");
+        let permit = match self.take(slot) {
+            Call::Plain(permit) => permit,
+            Call::Streams(mut stream) => {
+                let is_good = matches!(ending, Ending::Success);
+                return stream.poll(if is_good { Step::End } else { Step::Fail });
+            }
+        };
         let millis = |time: Option<u64>| time.map(Duration::from_millis);
         let outcome = match ending {
             Ending::Success => Outcome::Success,
@@ -116,19 +148,22 @@ impl Driver {
     }
 
     pub(crate) fn cancel(&mut self, slot: usize) {
-        self.permits.remove(&slot).expect("a call under way").cancel();
+        cancel(self.take(slot));
     }
 
     pub(crate) fn cancel_all(&mut self) {
-        self.permits.drain().for_each(|(_, permit)| permit.cancel());
+        self.calls.drain().for_each(|(_, call)| cancel(call));
     }
 
     pub(crate) fn give_up(&mut self, slot: usize) {
-        drop(self.permits.remove(&slot).expect("a call under way"));
+        drop(self.take(slot));
     }
 
     pub(crate) fn panic(&mut self, slot: usize) {
-        let permit = self.permits.remove(&slot).expect("a call under way");
+        let permit = match self.take(slot) {
+            Call::Plain(permit) => permit,
+            Call::Streams(mut stream) => return stream.poll(Step::Panic),
+        };
         // Resumed, because a panic that begins would be reported.
         let panics = || -> Result<(), ()> { panic::resume_unwind(Box::new("a call")) };
         let ended = panic::catch_unwind(AssertUnwindSafe(|| permit.call_blocking(panics)));
@@ -176,7 +211,14 @@ impl Driver {
         self.breaker = builder.build().expect("valid settings");
         self.events = self.breaker.subscribe();
         // Results of the old process would reach a breaker that is no longer used.
-        self.permits.clear();
+        self.calls.clear();
+    }
+}
+
+fn cancel(call: Call) {
+    match call {
+        Call::Plain(permit) => permit.cancel(),
+        Call::Streams(stream) => drop(stream),
     }
 }
 

@@ -11,6 +11,7 @@ mod plan;
 mod reference;
 mod run;
 mod settings;
+mod stream;
 mod subject;
 mod window;
 

@@ -16,6 +16,8 @@ pub(crate) enum Op {
     /// A whole call: time passes between its admission and its end.
     Call(Ending, Wait),
     Acquire(usize),
+    /// A call whose response begins to stream at once. A probe succeeds after this much of it.
+    Stream(usize, Wait),
     Finish(usize, Ending),
     /// Ends with a duration that the caller measured.
     Record(usize, Ending, Wait),
@@ -67,6 +69,8 @@ pub(crate) enum Wait {
     UntilSlow(i64),
     /// The longest duration of a call that may be given up and is no failure, plus the offset.
     UntilAbandoned(i64),
+    /// The longest time that a probe may be out, plus the offset.
+    UntilProbeTimeout(i64),
     /// The age up to which the snapshot of a closed circuit counts, plus the offset.
     UntilExpiry(i64),
 }
@@ -256,11 +260,17 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let after = prop_oneof![6 => wait(), 1 => (0..=1_i64).prop_map(Wait::UntilExpiry)];
     let down = (after, shift);
+    let alive_after = prop_oneof![
+        1 => Just(Wait::Millis(0)),
+        4 => (1..200_u64).prop_map(Wait::Millis),
+        2 => (-1..=1_i64).prop_map(Wait::UntilProbeTimeout),
+    ];
     let by_hand =
         prop_oneof![Just(ByHand::ForceOpen), Just(ByHand::Disable), Just(ByHand::MetricsOnly)];
     prop_oneof![
         30 => (ending(), wait()).prop_map(|(ending, takes)| Op::Call(ending, takes)),
         15 => slot().prop_map(Op::Acquire),
+        8 => (slot(), alive_after).prop_map(|(slot, after)| Op::Stream(slot, after)),
         8 => (slot(), ending()).prop_map(|(slot, ending)| Op::Finish(slot, ending)),
         3 => (slot(), ending(), wait()).prop_map(|(slot, end, took)| Op::Record(slot, end, took)),
         2 => slot().prop_map(Op::Cancel),

@@ -160,6 +160,12 @@ impl Subject for Runner {
         Ok(())
     }
 
+    fn stream(&mut self, slot: usize, alive_after: u64) -> Result<(), Infallible> {
+        let decision = self.breaker.stream(slot, alive_after);
+        self.decisions.push(decision);
+        Ok(())
+    }
+
     fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
         self.breaker.finish(slot, ending, took);
     }

@@ -18,6 +18,8 @@ pub(crate) trait Subject {
     fn is_under_way(&self, slot: usize) -> bool;
     fn advance(&mut self, by: u64);
     fn acquire(&mut self, slot: usize) -> Result<(), Self::Error>;
+    fn stream(&mut self, slot: usize, alive_after: u64) -> Result<(), Self::Error>;
+    /// The body of a call that streams can end or fail, and nothing else.
     fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>);
     fn cancel(&mut self, slot: usize);
     fn give_up(&mut self, slot: usize);
@@ -45,6 +47,9 @@ pub(crate) fn apply<'a, S: Subject>(
             }
         }
         Op::Acquire(slot) if !subject.is_under_way(slot) => subject.acquire(slot)?,
+        Op::Stream(slot, alive_after) if !subject.is_under_way(slot) => {
+            subject.stream(slot, subject.millis(alive_after))?;
+        }
         Op::Finish(slot, ending) if subject.is_under_way(slot) => {
             subject.finish(slot, ending, None);
         }
@@ -58,6 +63,7 @@ pub(crate) fn apply<'a, S: Subject>(
         }
         Op::Panic(slot) if subject.is_under_way(slot) => subject.panic(slot),
         Op::Acquire(_)
+        | Op::Stream(..)
         | Op::Finish(..)
         | Op::Record(..)
         | Op::Cancel(_)

@@ -148,7 +148,9 @@ fn calls_of_a_group_that_succeed_have_its_store_read() {
     let folder = work.join("state");
     let hosts = KeyedBreakers::builder("hosts").store(Kind::File.open(&folder)).build().unwrap();
     for host in ["bad", "other"] {
-        hosts.get_or_create(host).unwrap().force_open();
+        let breaker = hosts.get_or_create(host).unwrap();
+        breaker.force_open();
+        breaker.flush_blocking(MINUTE).unwrap();
     }
     drop(hosts);
     unprivileged.give(&work);

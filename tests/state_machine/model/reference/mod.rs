@@ -56,7 +56,12 @@ enum Mode {
 struct Call {
     generation: u64,
     admitted_at: u64,
+    /// Whether its response streams; then when it proves alive, if it is a probe.
+    stream: Option<u64>,
 }
+
+/// The generation of a call that has its result.
+const OVER: u64 = u64::MAX;
 
 /// What the breaker did when a call ended. The model follows it where the resolution of a time
 /// window leaves open whether a rule is met.
@@ -156,10 +161,19 @@ impl Model {
             }
         };
         if permitted {
-            let call = Call { generation: self.generation, admitted_at: now };
+            let call = Call { generation: self.generation, admitted_at: now, stream: None };
             assert!(self.under_way.insert(slot, call).is_none(), "one call per slot");
         }
         Decision { permitted, retry_after, rejected_by: (!permitted).then_some(state) }
+    }
+
+    pub(crate) fn stream(&mut self, slot: usize, alive_after: u64, seen: bool) -> Decision {
+        let decision = self.acquire(slot, seen);
+        if let Some(call) = self.under_way.get_mut(&slot) {
+            call.stream = Some(self.now + alive_after);
+        }
+        self.catch_up();
+        decision
     }
 
     pub(crate) fn set_by_hand(&mut self, state: State, time: Option<u64>) {

@@ -2,7 +2,7 @@
 
 use tower_breaker::State;
 
-use super::{Call, Mode, Model, Seen};
+use super::{Call, Mode, Model, OVER, Seen};
 use crate::model::{plan::Ending, settings::Rule, window::Verdict};
 
 impl Model {
@@ -12,6 +12,11 @@ impl Model {
         if call.generation != self.generation {
             return;
         }
+        let (ending, took) = match (call.stream, ending) {
+            (None, ending) => (ending, took),
+            (Some(_), Ending::Success) => (Ending::Success, None),
+            (Some(_), _) => (Ending::Failure(None), None),
+        };
         let (failed, retry_after) = match ending {
             Ending::Success => (false, None),
             Ending::Failure(retry_after) | Ending::Throttled(retry_after) => (true, retry_after),
@@ -24,14 +29,30 @@ impl Model {
                 self.record(ending, failed, took);
                 self.follow_rules(before, retry_after, seen);
             }
-            Mode::HalfOpen { ref mut good, ref mut bad, ref mut wasted } => {
-                *wasted = 0;
-                let is_bad = failed || self.settings.is_slow(took);
-                *(if is_bad { bad } else { good }) += 1;
-                self.evaluate_probes(retry_after);
-            }
+            Mode::HalfOpen { .. } => self.finish_probe(failed, took, retry_after),
             Mode::ByHand { .. } | Mode::Open { .. } => {}
         }
+    }
+
+    fn finish_probe(&mut self, failed: bool, took: u64, retry_after: Option<u64>) {
+        let Mode::HalfOpen { good, bad, wasted } = &mut self.mode else {
+            unreachable!("only while half-open")
+        };
+        *wasted = 0;
+        let is_bad = failed || self.settings.is_slow(took);
+        *(if is_bad { bad } else { good }) += 1;
+        self.evaluate_probes(retry_after);
+    }
+
+    /// The stream of a probe proves alive: its result, before its end.
+    pub(super) fn prove_alive(&mut self, slot: usize) {
+        let call = self.under_way.get_mut(&slot).expect("a call under way");
+        let at = call.stream.expect("a stream");
+        call.generation = OVER;
+        let took = at - call.admitted_at;
+        let now = std::mem::replace(&mut self.now, at);
+        self.finish_probe(false, took, None);
+        self.now = now;
     }
 
     pub(crate) fn cancel(&mut self, slot: usize) {
@@ -55,7 +76,8 @@ impl Model {
     /// The permit is dropped.
     pub(crate) fn give_up(&mut self, slot: usize, seen: Seen) {
         let call = &self.under_way[&slot];
-        if call.generation != self.generation {
+        // A body that is dropped says nothing.
+        if call.generation != self.generation || call.stream.is_some() {
             return self.cancel(slot);
         }
         let took = self.now - call.admitted_at;

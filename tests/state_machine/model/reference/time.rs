@@ -14,6 +14,7 @@ impl Model {
                 (limit.unwrap_or(1), offset)
             }
             Wait::UntilAbandoned(offset) => (self.settings.abandoned_after.unwrap_or(1), offset),
+            Wait::UntilProbeTimeout(offset) => (self.settings.probe_timeout.unwrap_or(1), offset),
             Wait::UntilExpiry(offset) => (self.settings.closed_ttl, offset),
             Wait::UntilBoundary(offset) => (self.boundary().map_or(1, |at| at - self.now), offset),
         };
@@ -61,11 +62,23 @@ impl Model {
         Some(oldest + self.settings.probe_timeout?)
     }
 
+    /// The probe whose stream proves alive next, and when.
+    fn next_alive(&self) -> Option<(u64, usize)> {
+        if !matches!(self.mode, Mode::HalfOpen { .. }) {
+            return None;
+        }
+        let streams = self.under_way.iter().filter(|(_, call)| call.generation == self.generation);
+        streams.filter_map(|(slot, call)| Some((call.stream?, *slot))).min()
+    }
+
     /// The next moment at which time alone changes something.
     fn boundary(&self) -> Option<u64> {
         match self.mode {
             Mode::Open { until, .. } | Mode::ByHand { until: Some(until), .. } => Some(until),
-            Mode::HalfOpen { .. } => self.probe_deadline(),
+            Mode::HalfOpen { .. } => {
+                let alive = self.next_alive().map(|(at, _)| at);
+                alive.into_iter().chain(self.probe_deadline()).min()
+            }
             Mode::Closed { ramp_since: Some(since), .. } => Some(since + self.settings.ramp?.time),
             Mode::Closed { .. } | Mode::ByHand { until: None, .. } => {
                 let mut windows = self.windows.iter().zip(self.settings.rates());
@@ -82,8 +95,14 @@ impl Model {
                     self.enter(Mode::HalfOpen { good: 0, bad: 0, wasted: 0 });
                 }
                 Mode::ByHand { until: Some(until), .. } if until <= self.now => self.reset(),
-                _ => match self.probe_deadline() {
-                    Some(deadline) if deadline <= self.now => self.open(deadline, None),
+                _ => match (self.next_alive(), self.probe_deadline()) {
+                    // At the deadline itself, a stream that proves alive is in time.
+                    (Some((at, slot)), deadline)
+                        if at <= self.now && deadline.is_none_or(|deadline| at <= deadline) =>
+                    {
+                        self.prove_alive(slot);
+                    }
+                    (_, Some(deadline)) if deadline <= self.now => self.open(deadline, None),
                     _ => break,
                 },
             }
