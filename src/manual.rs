@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 ///
 /// The note and the name are in the log, in the [`Transition`](crate::event::Transition), in the
 /// history, and, for as long as the state lasts, in the [`Snapshot`](crate::snapshot::Snapshot):
-/// the person on call sees who forced a circuit open, also after a restart.
+/// the person on call sees who forced a circuit open, also after a restart, and on every replica of
+/// a fleet.
 ///
 /// ```
 /// use std::time::Duration;

@@ -178,6 +178,7 @@ impl Machine {
             results: shared.results.clone(),
             leases: shared.leases.clone(),
             state: self.state(),
+            remark: self.origin.as_ref().and_then(|origin| origin.remark.clone()),
             open_until: open_until.filter(|_| self.sharing.gate(self.now).is_some()),
             has_demand,
             is_probing,
@@ -267,12 +268,23 @@ impl Machine {
     ) -> bool {
         let before = effects.steps.len();
         let is_adopted = self.try_adopt(decisions, fleet, effects);
+        if !is_adopted {
+            return false;
+        }
         if let Some(step) = effects.steps.get_mut(before)
             && step.reason == Reason::Fleet
         {
             step.manual = fleet.by_hand;
+            step.remark.clone_from(&fleet.remark);
         }
-        is_adopted
+        // It may be over already, or this replica's own before.
+        if let Some(origin) = &mut self.origin
+            && fleet.remark.is_some()
+            && self.phase.state() == fleet.state
+        {
+            origin.remark.clone_from(&fleet.remark);
+        }
+        true
     }
 
     fn try_adopt(&mut self, decisions: u64, fleet: &FleetState, effects: &mut Effects) -> bool {

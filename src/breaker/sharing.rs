@@ -9,7 +9,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{effects::Step, window::Counts};
-use crate::{clock::Tick, config::Config, event::Reason, state::State};
+use crate::{clock::Tick, config::Config, event::Reason, manual::Remark, state::State};
 
 /// Without a sign of the fleet's thread for that long, the machine decides alone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -110,13 +110,15 @@ pub(crate) struct Decided {
 }
 
 /// A state of the fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FleetState {
     pub(crate) state: State,
     pub(crate) until: Option<Tick>,
     pub(crate) opens: u32,
     /// Whether it was set by hand.
     pub(crate) by_hand: bool,
+    /// What was said about that.
+    pub(crate) remark: Option<Arc<Remark>>,
 }
 
 /// What the rate rules of a machine have recorded.
@@ -142,6 +144,8 @@ pub(crate) struct SharedView {
     pub(crate) results: Vec<ProbeEnd>,
     pub(crate) leases: Vec<Lease>,
     pub(crate) state: State,
+    /// What was said about it.
+    pub(crate) remark: Option<Arc<Remark>>,
     /// Until when the circuit is open, if the state is the fleet's.
     pub(crate) open_until: Option<Tick>,
     /// Whether a call came within the last second, or one waits.

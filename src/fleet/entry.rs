@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use super::{
     health::BreakerHealth,
     protocol::{
-        command::{Answer, Command, Voter},
+        command::{Answer, Command, Request, Voter},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms, Vote},
         record::{Micros, Record},
@@ -33,6 +33,7 @@ use crate::{
     clock::Tick,
     config::Config,
     event::Reason,
+    manual::Remark,
     state::State,
 };
 
@@ -52,6 +53,8 @@ pub(super) struct FleetEntry {
     vote: Option<Vote>,
     /// The last state set by hand that was submitted.
     set: Option<Set>,
+    /// What was said about a state that was set by hand, and the token of the state.
+    remark: Option<(u64, Arc<Remark>)>,
 }
 
 /// A state set by hand, with the token that each attempt to submit it has.
@@ -82,10 +85,20 @@ impl FleetEntry {
         is_marked: Arc<AtomicBool>,
         health: Arc<BreakerHealth>,
     ) -> Self {
-        let member = Member::new();
-        let (is_behind, vote, set) = (false, None, None);
-        let ballot = fastrand::u64(1..);
-        Self { id, name, cell, observer, is_marked, health, member, ballot, is_behind, vote, set }
+        Self {
+            id,
+            name,
+            cell,
+            observer,
+            is_marked,
+            health,
+            member: Member::new(),
+            ballot: fastrand::u64(1..),
+            is_behind: false,
+            vote: None,
+            set: None,
+            remark: None,
+        }
     }
 
     /// From here on, the machine says again that it has something to tell.
@@ -174,6 +187,11 @@ impl FleetEntry {
         // It recovered from an older state than that of the fleet.
         let is_void = self.is_behind && decision.cause == Cause::RecoveredAlone;
         let token = self.token(decisions, decision.cause);
+        if let Some(remark) = &view.remark
+            && matches!(decision.cause, Cause::ByHand | Cause::Restored)
+        {
+            self.remark = Some((token, Arc::clone(remark)));
+        }
         if !is_void && let Some(command) = self.member.submit(&decision, &terms, token, now) {
             return Submission::Send { decisions, decision, command, sent_at: now };
         }
@@ -199,6 +217,27 @@ impl FleetEntry {
             self.set = Some(Set { decisions, token });
         }
         token
+    }
+
+    /// What was said about the state that the command tells the server.
+    pub(super) fn remark_of(&self, command: &Command) -> Option<Arc<Remark>> {
+        match command.request {
+            Request::Set { token, .. } => self.remark_under(token),
+            Request::Join(record) => self.remark_under(record.fence.token),
+            _ => None,
+        }
+    }
+
+    fn remark_under(&self, token: u64) -> Option<Arc<Remark>> {
+        let (of, remark) = self.remark.as_ref()?;
+        (*of == token).then(|| Arc::clone(remark))
+    }
+
+    /// This was said about the state of this fence, which may be old.
+    pub(super) fn note_remark(&mut self, fence: Fence, remark: Option<Arc<Remark>>) {
+        if let Some(remark) = remark.filter(|_| fence >= self.member.seen().fence) {
+            self.remark = Some((fence.token, remark));
+        }
     }
 
     fn terms(&self, view: &SharedView, settings: &Settings) -> Terms {
@@ -332,6 +371,7 @@ impl FleetEntry {
             until: record.until.map(to_tick),
             opens: record.opens,
             by_hand: record.by_hand,
+            remark: self.remark_under(record.fence.token),
         };
         let Some(observer) = self.observer.upgrade() else { return true };
         let adopted = self.cell.with_shared(&*observer, |machine, effects, _, _| {

@@ -194,6 +194,7 @@ mod tests {
             results: Vec::new(),
             leases: vec![Lease { token: 7, until: now, probe, idle_since: now }],
             state: State::HalfOpen,
+            remark: None,
             open_until: None,
             has_demand: true,
             is_probing: true,

@@ -20,7 +20,7 @@ use super::{
     replica::{FleetError, FleetReplica, FleetView},
     reply::Replier,
 };
-use crate::{breaker::sharing::FleetObserver, store::StoreError};
+use crate::{breaker::sharing::FleetObserver, manual::Remark, store::StoreError};
 
 pub(super) enum Message {
     /// A breaker is shared from now on.
@@ -88,6 +88,8 @@ pub(super) struct News {
     pub(super) record: Record,
     /// How long the state lasts in all; `None` for ever.
     pub(super) lasts: Option<Micros>,
+    /// What was said about it.
+    pub(super) remark: Option<Arc<Remark>>,
 }
 
 /// Tells the fleet's thread that a machine has something to tell.

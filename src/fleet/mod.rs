@@ -10,8 +10,9 @@
 //!
 //! Breakers of one name on one server are one: if the circuit opens on one replica, it opens on
 //! all; one probe for the whole fleet finds out whether the dependency is back; and when it
-//! succeeds, all close. States that are set by hand, resets, and the step of the backoff hold for
-//! all replicas. All of them should have the same settings.
+//! succeeds, all close. States that are set by hand, with what the
+//! [change](crate::ManualChange) says, resets, and the step of the backoff hold for all replicas.
+//! All of them should have the same settings.
 //!
 //! All breakers of a [`Registry`](crate::Registry) are shared by
 //! [`RegistryBuilder::shared`](crate::registry::RegistryBuilder::shared), and those of a group of
@@ -147,6 +148,7 @@ mod pace;
 mod protocol;
 mod questions;
 mod redis_fleet;
+mod remark_text;
 mod replica;
 mod reply;
 mod retry_pause;

@@ -21,7 +21,7 @@ use super::{
     keys::Keys,
     message::{Message, News},
     protocol::record::Micros,
-    wire,
+    remark_text, wire,
 };
 use crate::{
     store::{
@@ -219,7 +219,9 @@ fn parse(fields: &HashMap<String, String>) -> Option<News> {
     let by_hand = field("h").unwrap_or("0");
     let record = [field("n")?, field("t")?, field("s")?, field("u")?, field("o")?, by_hand];
     let lasts = field("d").and_then(|lasts| lasts.parse().ok());
-    Some(News { name: field("b")?.into(), record: wire::parse_record(record)?, lasts })
+    // Releases that do not know the field leave it out.
+    let remark = field("r").and_then(remark_text::read);
+    Some(News { name: field("b")?.into(), record: wire::parse_record(record)?, lasts, remark })
 }
 
 fn parse_question(fields: &HashMap<String, String>) -> Option<Message> {

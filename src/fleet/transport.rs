@@ -10,20 +10,25 @@ use redis::{ConnectionLike, FromRedisValue as _, RedisError, RedisResult};
 use super::{
     keys::Keys,
     pace::Pace,
-    protocol::{
-        command::{Answer, Command},
-        record::Micros,
-    },
+    protocol::{command::Command, record::Micros},
     replica::{KEPT, PRESENCE},
-    wire,
+    wire::{self, Told},
 };
-use crate::store::{
-    StoreError,
-    redis::{Connection, Connector, Script, error_code, run, run_calls},
+use crate::{
+    manual::Remark,
+    store::{
+        StoreError,
+        redis::{Connection, Connector, Script, error_code, run, run_calls},
+    },
 };
 
 /// A command about the breaker of this name.
-pub(super) type Addressed<'a> = (&'a str, Command);
+pub(super) struct Addressed<'a> {
+    pub(super) name: &'a str,
+    pub(super) command: Command,
+    /// What was said about the state in it.
+    pub(super) remark: Option<Arc<Remark>>,
+}
 
 pub(super) struct Transport {
     pub(super) connection: Connection,
@@ -93,9 +98,13 @@ impl Transport {
     }
 
     #[cfg(test)]
-    pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, StoreError> {
-        let answer = self.call_all(&[(name, command)])?.pop();
-        answer.ok_or_else(|| StoreError::Other("no answer".into()))?
+    pub(super) fn call(
+        &mut self,
+        name: &str,
+        command: Command,
+    ) -> Result<super::protocol::command::Answer, StoreError> {
+        let answer = self.call_all(&[Addressed { name, command, remark: None }])?.pop();
+        answer.ok_or_else(|| StoreError::Other("no answer".into()))?.map(|(answer, _)| answer)
     }
 
     /// Sends commands at once. The answers are in their order; the error of a single one is that of
@@ -103,7 +112,7 @@ impl Transport {
     pub(super) fn call_all(
         &mut self,
         commands: &[Addressed<'_>],
-    ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<Told, StoreError>>, StoreError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
@@ -117,7 +126,7 @@ impl Transport {
             self.connection.call(|connection| send(connection, script, keys, &deadline, commands));
         let answers = self.unless_broken(answers)?;
         self.pace.record(commands.len(), sent_at.elapsed());
-        if let Some(last) = answers.iter().flatten().last() {
+        if let Some((last, _)) = answers.iter().flatten().last() {
             self.clock = Some((last.now, Instant::now()));
         }
         Ok(answers)
@@ -153,12 +162,12 @@ fn send(
     keys: &Keys,
     deadline: &str,
     commands: &[Addressed<'_>],
-) -> RedisResult<Vec<Result<Answer, StoreError>>> {
-    let replies = run_calls(connection, commands, |form, (name, command)| {
+) -> RedisResult<Vec<Result<Told, StoreError>>> {
+    let replies = run_calls(connection, commands, |form, Addressed { name, command, remark }| {
         let breaker = keys.breaker(name);
         let keys: [&[u8]; 3] =
             [breaker.as_bytes(), keys.shard().as_bytes(), keys.news().as_bytes()];
-        let (kind, rest) = wire::arguments(command);
+        let (kind, rest) = wire::arguments(command, remark.as_deref());
         let (number, token) = (command.seen.number.to_string(), wire::token(command.seen.token));
         let first = [kind, deadline, &number, &token, name].map(str::as_bytes);
         let arguments: Vec<&[u8]> =

@@ -1,16 +1,23 @@
 //! Commands and answers as the scripts read and write them.
 
+use std::sync::Arc;
+
 use redis::{FromRedisValue as _, RedisResult, Value};
 
-use super::protocol::{
-    command::{Answer, Command, Request, Status, Verdict, Voter},
-    fence::Fence,
-    record::{Micros, Record},
+use super::{
+    protocol::{
+        command::{Answer, Command, Request, Status, Verdict, Voter},
+        fence::Fence,
+        record::{Micros, Record},
+    },
+    remark_text,
 };
-use crate::state::State;
+use crate::{manual::Remark, state::State};
 
-/// The name of a command, and what it needs.
-pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
+/// The name of a command, and what it needs. A state that was set by hand takes with it what was
+/// said about that.
+pub(super) fn arguments(command: &Command, remark: Option<&Remark>) -> (&'static str, Vec<String>) {
+    let said = || remark.map_or(String::new(), remark_text::write);
     let optional =
         |number: Option<Micros>| number.map_or(String::new(), |number| number.to_string());
     match command.request {
@@ -23,6 +30,7 @@ pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
                 optional(until),
                 opens.to_string(),
                 u8::from(by_hand).to_string(),
+                said(),
             ];
             ("join", arguments)
         }
@@ -34,7 +42,7 @@ pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
         }
         Request::Set { token: fresh, state, lasts, opens } => {
             let state = state.as_str().to_owned();
-            ("set", vec![token(fresh), state, optional(lasts), opens.to_string()])
+            ("set", vec![token(fresh), state, optional(lasts), opens.to_string(), said()])
         }
         Request::Lease { lease, lasts, max } => {
             ("lease", vec![token(lease), lasts.to_string(), max.to_string()])
@@ -67,13 +75,16 @@ pub(super) fn token(token: u64) -> String {
     format!("{token:016x}")
 }
 
+/// An answer, and what was said about the state in it.
+pub(super) type Told = (Answer, Option<Arc<Remark>>);
+
 /// Reads the reply of the script.
-pub(super) fn answer(reply: &Value) -> RedisResult<Answer> {
+pub(super) fn answer(reply: &Value) -> RedisResult<Told> {
     let fields = Vec::<String>::from_redis_value_ref(reply)?;
     parse_answer(&fields).ok_or_else(|| invalid("the answer of a fleet's script"))
 }
 
-fn parse_answer(fields: &[String]) -> Option<Answer> {
+fn parse_answer(fields: &[String]) -> Option<Told> {
     let [status, time, now, record @ ..] = fields else { return None };
     let time = time.parse().ok()?;
     let status = match status.as_str() {
@@ -86,9 +97,9 @@ fn parse_answer(fields: &[String]) -> Option<Answer> {
         "late" => Status::Late,
         _ => return None,
     };
-    let [number, token, state, until, opens, by_hand] = record else { return None };
+    let [number, token, state, until, opens, by_hand, remark] = record else { return None };
     let record = parse_record([number, token, state, until, opens, by_hand])?;
-    Some(Answer { status, record, now: now.parse().ok()? })
+    Some((Answer { status, record, now: now.parse().ok()? }, remark_text::read(remark)))
 }
 
 /// Reads a record: its number, token, state, end, step of the backoff, and 1 if it was set by hand.

@@ -19,6 +19,7 @@ mod operators;
 mod outages;
 mod processes;
 mod proxy;
+mod remarks;
 mod replica;
 mod scale;
 mod schedules;

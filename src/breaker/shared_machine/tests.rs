@@ -30,7 +30,8 @@ fn half_open() -> (Machine, Tick) {
     machine.share(Box::new(Thread), false);
     machine.set_joined(true);
     let now = Tick::new(Duration::ZERO).after(OPEN_TIME);
-    let fleet = FleetState { state: State::Open, until: Some(now), opens: 1, by_hand: false };
+    let fleet =
+        FleetState { state: State::Open, until: Some(now), opens: 1, by_hand: false, remark: None };
     assert!(machine.adopt(0, &fleet, &mut Effects::default()));
     machine.advance(now, &mut Effects::default());
     assert_eq!(machine.state(), State::HalfOpen);
@@ -105,7 +106,8 @@ fn no_state_of_the_fleet_keeps_the_circuit_open_for_longer_than_the_configuratio
     let (mut machine, now) = half_open();
     let open_time = machine.config.recovery_timeout;
     for until in [Some(now.after(100 * open_time)), None] {
-        let fleet = FleetState { state: State::Open, until, opens: 1, by_hand: false };
+        let fleet =
+            FleetState { state: State::Open, until, opens: 1, by_hand: false, remark: None };
         assert!(machine.adopt(0, &fleet, &mut Effects::default()));
         let Phase::Open { until, .. } = machine.phase else { panic!() };
         assert_eq!(until, now.after(open_time));
@@ -116,7 +118,13 @@ fn no_state_of_the_fleet_keeps_the_circuit_open_for_longer_than_the_configuratio
 fn open() -> (Machine, Tick) {
     let (mut machine, now) = half_open();
     let until = now.after(OPEN_TIME);
-    let fleet = FleetState { state: State::Open, until: Some(until), opens: 1, by_hand: false };
+    let fleet = FleetState {
+        state: State::Open,
+        until: Some(until),
+        opens: 1,
+        by_hand: false,
+        remark: None,
+    };
     assert!(machine.adopt(0, &fleet, &mut Effects::default()));
     (machine, until)
 }
@@ -174,7 +182,7 @@ fn a_result_that_was_submitted_is_forgotten_by_its_lease() {
 
 #[test]
 fn a_state_of_the_fleet_that_was_set_by_hand_is_a_manual_one() {
-    let fleet = |state, by_hand| FleetState { state, until: None, opens: 0, by_hand };
+    let fleet = |state, by_hand| FleetState { state, until: None, opens: 0, by_hand, remark: None };
     for by_hand in [false, true] {
         let (mut machine, _) = half_open();
         for state in [State::Closed, State::ForcedOpen, State::Closed] {
@@ -209,7 +217,8 @@ fn a_restored_half_open_circuit_needs_leases_until_its_state_is_the_fleets_or_it
 
     let (mut machine, now) = restored();
     machine.set_joined(true);
-    let fleet = FleetState { state: State::Open, until: Some(now), opens: 1, by_hand: false };
+    let fleet =
+        FleetState { state: State::Open, until: Some(now), opens: 1, by_hand: false, remark: None };
     assert!(machine.adopt(1, &fleet, &mut Effects::default()));
     assert_eq!(machine.state(), State::HalfOpen);
     assert!(machine.admit().is_err(), "the fleet's");

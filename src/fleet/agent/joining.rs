@@ -11,7 +11,7 @@ use crate::{
     fleet::{
         protocol::command::{Answer, Command, Status},
         translate::to_micros,
-        transport::micros,
+        transport::{Addressed, micros},
     },
     state::State,
     store::{StoreError, redis::RECONNECT_PAUSE},
@@ -172,9 +172,22 @@ impl Agent {
         commands: impl Iterator<Item = (u64, Command)>,
     ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let Self { transport, breakers, .. } = self;
-        let name = |id: u64| breakers.get(&id).map_or("", |shared| &*shared.entry.name);
-        let commands: Vec<_> = commands.map(|(id, command)| (name(id), command)).collect();
-        transport.call_all(&commands)
+        let commands: Vec<_> = commands.collect();
+        let addressed = commands.iter().map(|(id, command)| {
+            let entry = breakers.get(id).map(|shared| &shared.entry);
+            let name = entry.map_or("", |entry| &*entry.name);
+            let remark = entry.and_then(|entry| entry.remark_of(command));
+            Addressed { name, command: *command, remark }
+        });
+        let answers = transport.call_all(&addressed.collect::<Vec<_>>())?;
+        let answers = commands.iter().zip(answers).map(|((id, _), answer)| {
+            let (answer, remark) = answer?;
+            if let Some(shared) = breakers.get_mut(id) {
+                shared.entry.note_remark(answer.record.fence, remark);
+            }
+            Ok(answer)
+        });
+        Ok(answers.collect())
     }
 
     /// The answer about a breaker, which is left out if its key is broken.

@@ -306,6 +306,7 @@ impl Agent {
         for id in self.names.get(&news.name).into_iter().flatten() {
             let Some(SharedBreaker { entry, .. }) = self.breakers.get_mut(id) else { continue };
             if let Some(view) = entry.view() {
+                entry.note_remark(news.record.fence, news.remark.clone());
                 entry.learn(news.record.for_at_most(news.lasts, now), now, &view);
             }
             self.changed.insert(*id);

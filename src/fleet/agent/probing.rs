@@ -9,7 +9,8 @@ use crate::{
         entry::FleetEntry,
         leases::{Leases, Wish},
         protocol::command::{Answer, Command, Request, Status},
-        transport::micros,
+        transport::{Addressed, micros},
+        wire::Told,
     },
     store::StoreError,
 };
@@ -155,10 +156,14 @@ impl Agent {
     pub(super) fn send_released(&mut self) -> Result<(), StoreError> {
         let most = self.transport.pace.size().min(self.released.len());
         let released: Vec<_> = self.released.drain(..most).collect();
-        let commands: Vec<_> = released.iter().map(|one| (&*one.name, one.command)).collect();
-        let answers = self.transport.call_all(&commands)?;
+        let commands = released.iter().map(|Released { name, command, .. }| Addressed {
+            name,
+            command: *command,
+            remark: None,
+        });
+        let answers = self.transport.call_all(&commands.collect::<Vec<_>>())?;
         let is_late =
-            |answer: &Result<Answer, _>| matches!(answer, Ok(one) if one.status == Status::Late);
+            |answer: &Result<Told, _>| matches!(answer, Ok((one, _)) if one.status == Status::Late);
         let again = released.into_iter().zip(answers);
         let again = again.filter(|(one, answer)| !one.is_last && is_late(answer));
         self.released.extend(again.map(|(one, _)| Released { is_last: true, ..one }));

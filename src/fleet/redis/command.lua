@@ -6,7 +6,7 @@
 -- hexadecimal, with 16 digits, so that they are ordered as text. Numbers are decimal.
 --
 -- Returns: the status, its time, the server's time, and the record: number, token, state, until,
--- opens, and 1 if it was set by hand.
+-- opens, 1 if it was set by hand, and what was said about that.
 --
 -- A full server refuses a command that takes memory, but none after the first that has written. So
 -- that nothing is half done, and a full server does not grow, what takes memory comes first.
@@ -39,6 +39,9 @@ local till = tonumber(hash.u or '0')
 local opens = hash.o or '0'
 -- How long the state lasts in all; '' for ever.
 local lasts = hash.d or ''
+-- What an operator said about the state. It goes with the state, also in scripts of releases that
+-- do not know the field.
+local remark = hash.r or ''
 -- The tokens of the last states set by hand. One that is sent again, because its answer was lost,
 -- must not replace what came after it.
 local by_hand = hash.h or ''
@@ -70,15 +73,18 @@ end
 
 local function publish()
   local serial = redis.call('HINCRBY', shard, 'news', 1)
+  local said = {}
+  if remark ~= '' then said = { 'r', remark } end
   redis.call('XADD', news, 'MAXLEN', '~', NEWS, '*', 'i', text(serial), 'b', name,
     'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens,
-    'h', flag())
+    'h', flag(), unpack(said))
 end
 
 local KEPT_FIELDS = { n = true, t = true, s = true, u = true, d = true, o = true, h = true }
 
 -- Votes, leases and counts belong to the state before.
-local function store(new_number, new_token, new_state, new_lasts, new_opens)
+local function store(new_number, new_token, new_state, new_lasts, new_opens, new_remark)
+  remark = new_remark or ''
   number, token, state, lasts, opens = new_number, new_token, new_state, new_lasts, new_opens
   till = 0
   if lasts ~= '' then till = now + tonumber(lasts) end
@@ -89,10 +95,15 @@ local function store(new_number, new_token, new_state, new_lasts, new_opens)
     fields[#fields + 1] = 'h'
     fields[#fields + 1] = by_hand
   end
+  if remark ~= '' then
+    fields[#fields + 1] = 'r'
+    fields[#fields + 1] = remark
+  end
   redis.call('HSET', key, unpack(fields))
   local others = {}
   for field in pairs(hash) do
-    if not KEPT_FIELDS[field] then others[#others + 1] = field end
+    local is_kept = KEPT_FIELDS[field] or (field == 'r' and remark ~= '')
+    if not is_kept then others[#others + 1] = field end
   end
   -- Lua unpacks a few thousand at most.
   for i = 1, #others, 1000 do
@@ -105,7 +116,7 @@ end
 local function answer(status, status_time)
   return {
     status, text(status_time or 0), text(now),
-    text(number), token, state, text(till), opens, flag(),
+    text(number), token, state, text(till), opens, flag(), remark,
   }
 end
 
@@ -177,7 +188,7 @@ if command == 'join' then
   local a_lasts, a_opens = ARGV[9], ARGV[10]
   if compare(a_number, a_token, number, token) > 0 then
     if ARGV[11] == '1' then note_by_hand(a_token) end
-    store(a_number, a_token, a_state, a_lasts, a_opens)
+    store(a_number, a_token, a_state, a_lasts, a_opens, ARGV[12])
   elseif number > 0 then
     keep()
   end
@@ -188,7 +199,7 @@ if command == 'set' then
   local a_token, a_state, a_lasts, a_opens = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
   if token ~= a_token and not is_by_hand(a_token) then
     note_by_hand(a_token)
-    store(next_number(), a_token, a_state, a_lasts, a_opens)
+    store(next_number(), a_token, a_state, a_lasts, a_opens, ARGV[10])
   end
   return answer('done')
 end
