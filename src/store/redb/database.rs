@@ -40,12 +40,12 @@ const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Database {
     folder: PathBuf,
-    slot: Mutex<Slot>,
+    slot: Mutex<DatabaseState>,
     user: FirstProcess,
 }
 
 #[derive(Default)]
-struct Slot {
+struct DatabaseState {
     open: Option<Open>,
     corruptions: u32,
     /// Whether it was logged that the database cannot be written to, since it last could be.
@@ -79,7 +79,7 @@ impl Unwritable {
     }
 }
 
-impl Slot {
+impl DatabaseState {
     fn unwritable(&self) -> Option<&Unwritable> {
         self.open.as_ref()?.unwritable.as_ref()
     }
@@ -92,7 +92,7 @@ impl Database {
     }
 
     /// In a forked process, the lock may be held for ever, and the file is that of the other one.
-    fn slot(&self) -> Result<MutexGuard<'_, Slot>, StoreError> {
+    fn slot(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
         if self.user.claim() { Ok(lock(&self.slot)) } else { Err(path::forked(&self.folder)) }
     }
 
@@ -155,7 +155,7 @@ impl Database {
     /// example), all writes of that handle fail, and only a new handle recovers.
     fn run<T>(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         label: &str,
         only_reads: bool,
         operation: impl FnOnce(&Open) -> Result<T, Failure>,
@@ -186,7 +186,7 @@ impl Database {
     }
 
     /// Fails once if the file was removed or replaced. The check costs one `stat`.
-    fn check_in_place(&self, slot: &mut Slot) -> Result<(), StoreError> {
+    fn check_in_place(&self, slot: &mut DatabaseState) -> Result<(), StoreError> {
         let is_in_place = |open: &Open| FileIdentity::of_path(&self.file()) == open.file;
         if slot.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
@@ -197,7 +197,7 @@ impl Database {
 
     fn open<'a>(
         &self,
-        slot: &'a mut Slot,
+        slot: &'a mut DatabaseState,
         label: &str,
         only_reads: bool,
     ) -> Result<&'a Open, StoreError> {
@@ -248,7 +248,7 @@ impl Database {
         Ok(Open { db, file: identity, unwritable: None })
     }
 
-    fn open_unwritable(&self, slot: &mut Slot) -> Result<Open, Failure> {
+    fn open_unwritable(&self, slot: &mut DatabaseState) -> Result<Open, Failure> {
         let (db, file) = open_overlay(&self.file())?;
         if !mem::replace(&mut slot.is_known_unwritable, true) {
             log(|| {
@@ -264,7 +264,7 @@ impl Database {
     }
 
     /// Drops the handle, which may write and may panic, and releases the lock.
-    fn close(slot: &mut Slot) {
+    fn close(slot: &mut DatabaseState) {
         let open = slot.open.take();
         let _ = Failure::catch(|| {
             drop(open);
@@ -274,7 +274,12 @@ impl Database {
 
     /// Moves the file aside, and puts a new one with all that can be read of it in its place. While
     /// nothing can be written, that is opened in memory, for reads.
-    fn repair(&self, slot: &mut Slot, label: &str, failure: &Failure) -> Result<(), StoreError> {
+    fn repair(
+        &self,
+        slot: &mut DatabaseState,
+        label: &str,
+        failure: &Failure,
+    ) -> Result<(), StoreError> {
         Self::close(slot);
         let folder = self.folder.display();
         let failed = |error: Failure| {
@@ -347,7 +352,7 @@ impl Drop for Database {
 }
 
 /// What a database leaves when it is dropped.
-struct Closing(Slot);
+struct Closing(DatabaseState);
 
 impl Drop for Closing {
     fn drop(&mut self) {

@@ -14,7 +14,7 @@ use redis::{ConnectionLike, RedisResult};
 
 use super::{
     address::Topology,
-    cluster::{Router, Slot, SlotMap, slot},
+    cluster::{HashSlot, Router, SlotMap, slot},
     connector::Connector,
     failure, sentinel,
 };
@@ -28,7 +28,7 @@ pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Connection {
     connector: Arc<Connector>,
     /// In a cluster, the slot of all keys that it is used for. `None`: they may be in any.
-    slot: Option<Slot>,
+    slot: Option<HashSlot>,
     live: Option<Live>,
     /// The process that has made it: one that is forked from it would read its replies.
     process: Process,

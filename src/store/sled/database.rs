@@ -39,12 +39,12 @@ const REPAIRED_BY_SUMMARIES: Duration = Duration::from_secs(60);
 
 pub(super) struct Database {
     folder: PathBuf,
-    slot: Mutex<Slot>,
+    slot: Mutex<DatabaseState>,
     user: FirstProcess,
 }
 
 #[derive(Default)]
-struct Slot {
+struct DatabaseState {
     handles: Handles,
     /// Failures in a row that look like corruption.
     corruptions: u32,
@@ -64,7 +64,7 @@ impl Database {
     }
 
     /// In a forked process, the lock may be held for ever, and the database has no threads.
-    fn slot(&self) -> Result<MutexGuard<'_, Slot>, StoreError> {
+    fn slot(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
         if self.user.claim() {
             Ok(lock(&self.slot))
         } else {
@@ -77,7 +77,7 @@ impl Database {
     }
 
     pub(super) fn exists(&self) -> bool {
-        let is_open = |slot: MutexGuard<'_, Slot>| slot.handles.open.is_some();
+        let is_open = |slot: MutexGuard<'_, DatabaseState>| slot.handles.open.is_some();
         self.slot().is_ok_and(is_open) || handles::data_file(&self.folder).exists()
     }
 
@@ -161,7 +161,7 @@ impl Database {
     /// example), all writes of that handle fail, and only a new handle recovers.
     fn run<T>(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         label: &str,
         operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
@@ -187,7 +187,7 @@ impl Database {
 
     /// Fails once if the data file was removed or replaced: sled continues to write to a removed
     /// file, and reports success.
-    fn check_in_place(&self, slot: &mut Slot) -> Result<(), StoreError> {
+    fn check_in_place(&self, slot: &mut DatabaseState) -> Result<(), StoreError> {
         let is_in_place = |open: &Open| open.is_in_place(&self.folder);
         if slot.handles.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
@@ -198,7 +198,11 @@ impl Database {
 
     /// Opens the database, and repairs it if it is corrupt. The inner error is how sled failed to
     /// open it, the outer one any other failure.
-    fn open(&self, slot: &mut Slot, label: &str) -> Result<Result<(), Failure>, StoreError> {
+    fn open(
+        &self,
+        slot: &mut DatabaseState,
+        label: &str,
+    ) -> Result<Result<(), Failure>, StoreError> {
         // One of them may hold this folder.
         release_kept();
         read_copy::remove_abandoned_once();
@@ -290,7 +294,7 @@ impl Database {
     /// summaries: then it is as it was before.
     fn repair_after(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         label: &str,
         failure: &Failure,
     ) -> Result<(), StoreError> {
@@ -307,7 +311,7 @@ impl Database {
     /// Returns whether there was something to repair.
     fn repair(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         repair: Repair,
         label: &str,
         reason: &str,
@@ -319,7 +323,14 @@ impl Database {
         Ok(kept.is_some())
     }
 
-    fn note_repair(&self, slot: &mut Slot, repair: Repair, label: &str, reason: &str, kept: &Path) {
+    fn note_repair(
+        &self,
+        slot: &mut DatabaseState,
+        repair: Repair,
+        label: &str,
+        reason: &str,
+        kept: &Path,
+    ) {
         let (folder, files, kept) = (self.folder.display(), repair.files(), kept.display());
         slot.last_repair = Some(format!("moved {files} aside to {kept}: {reason}"));
         if repair == Repair::Folder {
