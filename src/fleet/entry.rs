@@ -37,7 +37,7 @@ use crate::{
     state::State,
 };
 
-pub(super) struct Entry {
+pub(super) struct FleetEntry {
     pub(super) id: u64,
     pub(super) name: SmolStr,
     cell: &'static Cell,
@@ -76,7 +76,7 @@ pub(super) enum Submission {
     },
 }
 
-impl Entry {
+impl FleetEntry {
     pub(super) fn new(
         id: u64,
         name: SmolStr,

@@ -74,7 +74,7 @@ impl BreakerHealth {
 
 /// The health of this process's connection to a fleet.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct ConnectionHealth {
     value: Mutex<FleetHealth>,
     logged: Mutex<Logged>,
     shard: u16,
@@ -178,7 +178,7 @@ impl Drop for Gauges {
     }
 }
 
-impl Health {
+impl ConnectionHealth {
     pub(super) fn new(shard: u16, gauges: Arc<Gauges>) -> Self {
         let reason = "not connected yet".to_owned();
         let value = Mutex::new(FleetHealth::Alone { since: SystemTime::now(), reason });
@@ -308,7 +308,7 @@ mod tests {
         let joined = || std_lock(&values).get("circuit_breaker_fleet_joined").copied();
         let replicas = || std_lock(&values).get("circuit_breaker_fleet_replicas").copied();
         let (first, second) = (Gauges::new(), Gauges::new());
-        let (first, second) = (Health::new(0, first), Health::new(0, second));
+        let (first, second) = (ConnectionHealth::new(0, first), ConnectionHealth::new(0, second));
         // Fleets of other tests do not count.
         let these = [&first.gauges, &second.gauges].map(Arc::downgrade);
         std_lock(&FLEETS).retain(|fleet| these.iter().any(|one| one.ptr_eq(fleet)));

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{backoff::Backoff, protocol::fence::Fence};
+use super::{protocol::fence::Fence, retry_pause::RetryPause};
 use crate::{
     breaker::sharing::{DEMAND_TIME, Lease, SharedView},
     clock::Tick,
@@ -31,7 +31,7 @@ pub(super) struct Leases {
     /// No lease is renewed before this time.
     renewal_denied_until: Option<Instant>,
     /// For what the server has ignored because it was late.
-    backoff: Backoff,
+    pause: RetryPause,
     /// All are renewed at once.
     renews: bool,
 }
@@ -52,7 +52,7 @@ impl Leases {
             hold: FIRST_HOLD,
             denied_until: None,
             renewal_denied_until: None,
-            backoff: Backoff::default(),
+            pause: RetryPause::default(),
             renews: false,
         }
     }
@@ -140,7 +140,7 @@ impl Leases {
 
     pub(super) fn granted(&mut self, token: u64) {
         (self.denied_until, self.renewal_denied_until) = (None, None);
-        self.backoff.reset();
+        self.pause.reset();
         if !self.held.contains(&token) {
             self.held.push(token);
         }
@@ -149,13 +149,13 @@ impl Leases {
     pub(super) fn denied(&mut self, wish: Wish, wait: Duration, now: Instant) {
         // One that is not used goes back before it expires. And not all replicas at one moment.
         let wait = wait.min(FIRST_HOLD);
-        self.backoff.reset();
+        self.pause.reset();
         self.wait(wish, now + wait + Duration::from_millis(fastrand::u64(1..20)));
     }
 
     /// The server has ignored the wish, and would do so again at once.
     pub(super) fn late(&mut self, wish: Wish, now: Instant) {
-        let until = now + self.backoff.next();
+        let until = now + self.pause.next();
         self.wait(wish, until);
     }
 

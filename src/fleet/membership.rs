@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use super::{
     attached::{Attached, Attaching},
     counts::FleetCounts,
-    entry::Entry,
+    entry::FleetEntry,
     health::{BreakerHealth, FleetHealth},
     message::{Marker, Message},
     replica::{FleetError, FleetView},
@@ -60,7 +60,7 @@ impl Membership {
             machine.share(Box::new(marker), threads.counts() == FleetCounts::Shared);
         });
         let weak = Arc::downgrade(observer);
-        let entry = Entry::new(*id, name, cell, weak, is_marked, Arc::clone(&self.health));
+        let entry = FleetEntry::new(*id, name, cell, weak, is_marked, Arc::clone(&self.health));
         threads.start();
         threads.send(Message::Attach(Box::new(entry), Attaching::new(&self.attached)));
         #[cfg(feature = "keyed")]

@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 
 use super::{
     attached::Attaching,
-    entry::Entry,
+    entry::FleetEntry,
     home::Home,
     protocol::record::{Micros, Record},
     replica::{FleetError, FleetReplica, FleetView},
@@ -24,7 +24,7 @@ use crate::{breaker::sharing::FleetObserver, manual::Remark, store::StoreError};
 
 pub(super) enum Message {
     /// A breaker is shared from now on.
-    Attach(Box<Entry>, Attaching),
+    Attach(Box<FleetEntry>, Attaching),
     /// The breaker is gone.
     Detach(u64),
     /// The breaker's machine has something to tell.

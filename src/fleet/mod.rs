@@ -132,7 +132,6 @@
 mod agent;
 mod agreement;
 mod attached;
-mod backoff;
 mod counting;
 mod counts;
 mod entry;
@@ -152,6 +151,7 @@ mod redis_fleet;
 mod remark_text;
 mod replica;
 mod reply;
+mod retry_pause;
 mod settings;
 mod threads;
 mod translate;

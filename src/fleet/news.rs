@@ -41,10 +41,10 @@ const PAUSE: Duration = Duration::from_millis(40);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// One entry of the stream: its id and its fields.
-type Entry = (String, HashMap<String, String>);
+type StreamEntry = (String, HashMap<String, String>);
 /// The number of the newest news, and the last entry of both streams.
-type Places = (Option<u64>, Vec<Entry>, Vec<Entry>);
-type Streams = Option<Vec<(String, Vec<Entry>)>>;
+type Places = (Option<u64>, Vec<StreamEntry>, Vec<StreamEntry>);
+type Streams = Option<Vec<(String, Vec<StreamEntry>)>>;
 
 pub(super) struct Reader {
     connection: Connection,

@@ -10,19 +10,19 @@ use std::{
 use crate::sync::std_lock;
 
 /// Where the thread puts the answer. Dropped without one, the task learns that there is none.
-pub(super) struct Replier<T>(Arc<Mutex<Slot<T>>>);
+pub(super) struct Replier<T>(Arc<Mutex<ReplySlot<T>>>);
 
 /// The answer once it is there; `None` if there will be none.
-pub(super) struct Reply<T>(Arc<Mutex<Slot<T>>>);
+pub(super) struct Reply<T>(Arc<Mutex<ReplySlot<T>>>);
 
-struct Slot<T> {
+struct ReplySlot<T> {
     answer: Option<T>,
     has_ended: bool,
     waker: Option<Waker>,
 }
 
 pub(super) fn reply<T>() -> (Replier<T>, Reply<T>) {
-    let slot = Slot { answer: None, has_ended: false, waker: None };
+    let slot = ReplySlot { answer: None, has_ended: false, waker: None };
     let slot = Arc::new(Mutex::new(slot));
     (Replier(Arc::clone(&slot)), Reply(slot))
 }

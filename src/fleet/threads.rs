@@ -16,7 +16,7 @@ use smol_str::SmolStr;
 use super::{
     agent::Agent,
     counts::FleetCounts,
-    health::{FleetHealth, Gauges, Health},
+    health::{ConnectionHealth, FleetHealth, Gauges},
     home::{FORKED, Home},
     keys::Keys,
     leaving::Leaving,
@@ -39,7 +39,7 @@ pub(crate) struct Threads {
     home: Arc<Home>,
     missing: Mutex<Missing>,
     signals: Arc<Signals>,
-    health: Arc<Health>,
+    health: Arc<ConnectionHealth>,
 }
 
 /// What a thread that has not started yet needs.
@@ -66,7 +66,7 @@ impl Threads {
             home: Arc::default(),
             missing: Mutex::new(Missing { receiver: Some(receiver), reader: true, leaving: None }),
             signals: Arc::default(),
-            health: Arc::new(Health::new(shard, gauges)),
+            health: Arc::new(ConnectionHealth::new(shard, gauges)),
         }
     }
 

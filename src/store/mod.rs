@@ -22,6 +22,7 @@
 //! | checksums | of each record in the log | of each value | none |
 //! | threads | 7 to 8 | none | none |
 //! | a store that is opened in a forked process | fails if sled was used before | works | works |
+//! | ... and one that was used before the fork | fails | fails | fails |
 //! | disk, 1 breaker | 0.5 MB | 0.1 MB | 1 file |
 //! | disk, 100,000 breakers | 64 MB | 69 MB | 410 MB |
 //! | memory, 1 and 100,000 breakers | 1.5 and 52 MB | 1.1 and 19 MB | 0.4 and 12 MB |

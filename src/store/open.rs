@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{ConfigFile, RedisUrl, StoreConfig},
-    sync::std_lock as lock,
+    process::{EachProcess, Process},
 };
 
 /// The environment variable that names a store, instead of a file.
@@ -20,9 +20,16 @@ const VARIABLE: &str = "TOWER_BREAKER_STORE";
 
 /// The stores that were opened and are in use, parts of others among them. A folder can be opened
 /// once.
-static OPEN: Mutex<Opened> = Mutex::new(Opened(Vec::new()));
+static OPEN: EachProcess<Opened> = EachProcess::new([const { Mutex::new(Opened(Vec::new())) }; 4]);
 
-struct Opened(Vec<(StoreConfig, Weak<dyn StateStore>)>);
+struct Opened(Vec<OpenStore>);
+
+struct OpenStore {
+    config: StoreConfig,
+    store: Weak<dyn StateStore>,
+    /// A process that is forked from this one opens it anew.
+    process: Process,
+}
 
 impl StoreConfig {
     /// Reads the environment variable `TOWER_BREAKER_STORE`. The outer `None`: it is not set. The
@@ -52,7 +59,11 @@ impl StoreConfig {
     /// [`StoreError::Misconfigured`] if the path can never work, if both parts of a tiered store
     /// are the same, or if the crate was built without the feature of the store.
     pub fn open(&self) -> Result<Arc<dyn StateStore>, StoreError> {
-        lock(&OPEN).open(&self.absolute()?)
+        let config = self.absolute()?;
+        match OPEN.claim() {
+            Some(mut open) => open.open(&config),
+            None => Opened(Vec::new()).open(&config),
+        }
     }
 
     /// The same with an absolute path.
@@ -88,15 +99,17 @@ impl StoreConfig {
 impl Opened {
     /// Returns the store that is open already, or opens it.
     fn open(&mut self, config: &StoreConfig) -> Result<Arc<dyn StateStore>, StoreError> {
-        self.0.retain(|(_, store)| store.strong_count() > 0);
+        let process = Process::current();
+        self.0.retain(|open| open.store.strong_count() > 0 && open.process == process);
         // What a path leads to may have changed since.
         let wanted = config.resolved();
-        let found = self.0.iter().find(|(config, _)| config.resolved() == wanted);
-        if let Some(store) = found.and_then(|(_, store)| store.upgrade()) {
+        let found = self.0.iter().find(|open| open.config.resolved() == wanted);
+        if let Some(store) = found.and_then(|open| open.store.upgrade()) {
             return Ok(store);
         }
         let store = self.open_anew(config)?;
-        self.0.push((config.clone(), Arc::downgrade(&store)));
+        let (config, weak) = (config.clone(), Arc::downgrade(&store));
+        self.0.push(OpenStore { config, store: weak, process });
         Ok(store)
     }
 

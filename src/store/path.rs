@@ -70,6 +70,17 @@ pub(super) fn held(folder: &Path, store: &str) -> StoreError {
     StoreError::Unavailable(reason.into())
 }
 
+/// The message when another process, from which this one was forked, has used the store first. Both
+/// have its files open, and the lock on them.
+pub(super) fn forked(folder: &Path) -> StoreError {
+    let folder = folder.display();
+    let reason = format!(
+        "{folder}: this process was forked after the store was first used: open stores, and build \
+         circuit breakers, after forking (daemonizing)"
+    );
+    StoreError::Unavailable(reason.into())
+}
+
 /// Identifies the file behind a path, to detect that it was removed or replaced.
 #[derive(PartialEq, Eq)]
 pub(super) struct FileIdentity(Option<(u64, u64)>);

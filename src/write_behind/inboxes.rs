@@ -1,30 +1,20 @@
 //! The inboxes of this process, one for each store.
 
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::{
     client::Monitor, content::NewEntry, entries::EntryId, entry::Entry, inbox::Inbox,
     source::SaveSettings,
 };
-use crate::process::{self, LastProcess, Process};
+use crate::process::{EachProcess, Process};
 
-static INBOXES: Mutex<Vec<Weak<Inbox>>> = Mutex::new(Vec::new());
-
-/// The process that has last added one.
-static LAST_PROCESS: LastProcess = LastProcess::none();
+static INBOXES: EachProcess<Vec<Weak<Inbox>>> =
+    EachProcess::new([const { Mutex::new(Vec::new()) }; 4]);
 
 /// The inboxes of all stores.
 pub(super) fn all() -> Vec<Arc<Inbox>> {
-    list().map_or_else(Vec::new, |inboxes| inboxes.iter().filter_map(Weak::upgrade).collect())
-}
-
-/// The list, unless a thread of another process has locked it for ever.
-fn list() -> Option<MutexGuard<'static, Vec<Weak<Inbox>>>> {
-    process::lock(&INBOXES, || other_process().is_some())
-}
-
-fn other_process() -> Option<Process> {
-    LAST_PROCESS.other_than(|| Process::current().id())
+    let all = INBOXES.lock();
+    all.map_or_else(Vec::new, |inboxes| inboxes.iter().filter_map(Weak::upgrade).collect())
 }
 
 /// An entry, and the inbox that it was added to.
@@ -39,7 +29,8 @@ pub(super) struct Joined {
 /// new one.
 ///
 /// In a forked process, an inbox of the other one may be locked for ever. An entry for its store
-/// has an inbox of its own there, which says the same: nothing is saved.
+/// has an inbox of its own there, which says the same: nothing is saved. So it is if this process
+/// has no list.
 pub(super) fn join(
     store_id: usize,
     settings: SaveSettings,
@@ -50,25 +41,24 @@ pub(super) fn join(
         let (inbox, new) = Inbox::new(store_id, process, make_monitor(), settings, make_entry);
         Joined { inbox, new, needs_writer }
     };
-    let mut inboxes = match (list(), other_process()) {
-        (Some(inboxes), _) => inboxes,
-        (None, process) => return join_new(process.unwrap_or_else(Process::current), false),
-    };
-    let found = inboxes.iter().filter_map(Weak::upgrade).find(|it| it.store_id == store_id);
-    if let Some(inbox) = found {
-        if inbox.is_forked() {
-            return join_new(inbox.process, false);
+    loop {
+        let Some(mut inboxes) = INBOXES.lock() else { return join_new(Process::none(), false) };
+        let found = inboxes.iter().filter_map(Weak::upgrade).find(|it| it.store_id == store_id);
+        if let Some(inbox) = found {
+            if inbox.is_forked() {
+                return join_new(inbox.process, false);
+            }
+            if let Some(new) = inbox.join(settings, make_entry) {
+                return Joined { inbox, new, needs_writer: false };
+            }
         }
-        if let Some(new) = inbox.join(settings, make_entry) {
-            return Joined { inbox, new, needs_writer: false };
+        if inboxes.claim() {
+            let joined = join_new(Process::current(), true);
+            inboxes.retain(|inbox| inbox.strong_count() > 0);
+            inboxes.push(Arc::downgrade(&joined.inbox));
+            return joined;
         }
     }
-    let process = Process::current();
-    let joined = join_new(process, true);
-    LAST_PROCESS.set(process.id());
-    inboxes.retain(|inbox| inbox.strong_count() > 0);
-    inboxes.push(Arc::downgrade(&joined.inbox));
-    joined
 }
 
 /// The inbox of a store.
@@ -80,7 +70,7 @@ pub(super) fn find(store_id: usize) -> Option<Arc<Inbox>> {
 impl Inbox {
     /// Takes the inbox off the list: the next breaker on the store starts another writer.
     pub(super) fn unlist(&self) {
-        if let Some(mut inboxes) = list() {
+        if let Some(mut inboxes) = INBOXES.lock() {
             inboxes.retain(|inbox| inbox.strong_count() > 0 && !std::ptr::eq(inbox.as_ptr(), self));
         }
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::threads;
-use crate::{process::Process, sync::std_lock};
+use crate::process::{EachProcess, Process};
 
 /// A call that takes longer than this is overdue, unless breakers are configured to wait longer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,7 +23,8 @@ const IDLE_CHECKS: u32 = 10;
 
 /// The number of the process in which the thread runs; 0 if there is none.
 static RUNS_IN: AtomicU32 = AtomicU32::new(0);
-static WATCHED: Mutex<Vec<Weak<dyn Watched>>> = Mutex::new(Vec::new());
+static WATCHED: EachProcess<Vec<Weak<dyn Watched>>> =
+    EachProcess::new([const { Mutex::new(Vec::new()) }; 4]);
 
 /// Something that calls a store.
 pub(super) trait Watched: Send + Sync {
@@ -33,7 +34,10 @@ pub(super) trait Watched: Send + Sync {
 
 /// Watches this from now on, for as long as it lives.
 pub(super) fn watch(watched: Weak<dyn Watched>) {
-    std_lock(&WATCHED).push(watched);
+    // Without the list, threads that wait notice an overdue call by themselves.
+    if let Some(mut all) = WATCHED.claim() {
+        all.push(watched);
+    }
 }
 
 /// To be called when a call to a store has begun.
@@ -71,7 +75,7 @@ fn run(process: u32) {
 }
 
 fn check_all() -> bool {
-    let mut all = std_lock(&WATCHED);
+    let Some(mut all) = WATCHED.lock() else { return false };
     all.retain(|watched| watched.strong_count() > 0);
     let living: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
     drop(all);

@@ -53,10 +53,10 @@ const NEVER: [(&str, &[&str]); 10] = [
 ];
 
 /// Words that name one type or constant of the crate.
-const ONE_MEANING: [&str; 21] = [
-    "Admitted", "Call", "Gate", "KEPT", "Notifier", "Outcome", "Permit", "Phase", "Place", "Queue",
-    "REST", "Registry", "Schedule", "Shared", "Snapshot", "Stage", "State", "Trouble", "Verdict",
-    "Waiting", "Window",
+const ONE_MEANING: [&str; 25] = [
+    "Admitted", "Backoff", "Call", "Entry", "Gate", "Health", "KEPT", "Notifier", "Outcome",
+    "Permit", "Phase", "Place", "Queue", "Registry", "REST", "Schedule", "Shared", "Slot",
+    "Snapshot", "Stage", "State", "Trouble", "Verdict", "Waiting", "Window",
 ];
 
 #[test]

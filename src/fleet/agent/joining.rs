@@ -99,9 +99,9 @@ impl Agent {
         // The server has ignored what was late.
         self.must_reassert = is_late;
         if is_late {
-            self.reassert_at = Instant::now() + self.reassert_backoff.next();
+            self.reassert_at = Instant::now() + self.reassert_pause.next();
         } else {
-            self.reassert_backoff.reset();
+            self.reassert_pause.reset();
         }
         Ok(())
     }

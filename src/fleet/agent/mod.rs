@@ -24,15 +24,15 @@ use smol_str::SmolStr;
 
 use super::{
     attached::Attaching,
-    backoff::Backoff,
     counting::Counting,
-    entry::Entry,
-    health::Health,
+    entry::FleetEntry,
+    health::ConnectionHealth,
     inquiries::Inquiries,
     leases::Leases,
     message::{Message, News},
     news::Signals,
     protocol::{clock::ClockWatch, command::Command, counts::Ledger, record::Micros},
+    retry_pause::RetryPause,
     settings::Settings,
     transport::{Beat, Transport, micros},
 };
@@ -57,7 +57,7 @@ const TURN: Duration = Duration::from_millis(10);
 pub(super) struct Agent {
     transport: Transport,
     settings: Arc<Settings>,
-    health: Arc<Health>,
+    health: Arc<ConnectionHealth>,
     receiver: Receiver<Message>,
     /// Tells the reader of news to begin anew.
     signals: Arc<Signals>,
@@ -83,7 +83,7 @@ pub(super) struct Agent {
     must_reassert: bool,
     /// Not before this time, as an attempt was late.
     reassert_at: Instant,
-    reassert_backoff: Backoff,
+    reassert_pause: RetryPause,
     retry_at: Instant,
     /// When the last attempt failed.
     last_failure: Option<Instant>,
@@ -117,13 +117,13 @@ enum Link {
 }
 
 struct SharedBreaker {
-    entry: Entry,
+    entry: FleetEntry,
     leases: Leases,
     counts: Ledger,
     later: Option<Instant>,
     /// Nothing is submitted before this time, as the attempts so far have come to nothing.
     paused_until: Option<Instant>,
-    backoff: Backoff,
+    pause: RetryPause,
     /// Whether its state has been asked for.
     is_attached: bool,
     /// Whether the server answers nothing usable about it, so that it decides alone.
@@ -142,7 +142,7 @@ impl Agent {
     pub(super) fn new(
         transport: Transport,
         settings: Arc<Settings>,
-        health: Arc<Health>,
+        health: Arc<ConnectionHealth>,
         receiver: Receiver<Message>,
         signals: Arc<Signals>,
     ) -> Self {
@@ -166,7 +166,7 @@ impl Agent {
             must_join: true,
             must_reassert: false,
             reassert_at: now,
-            reassert_backoff: Backoff::default(),
+            reassert_pause: RetryPause::default(),
             retry_at: now,
             last_failure: None,
             beat_at: now,
@@ -263,7 +263,7 @@ impl Agent {
                     counts: Ledger::default(),
                     later: None,
                     paused_until: None,
-                    backoff: Backoff::default(),
+                    pause: RetryPause::default(),
                     is_attached: false,
                     is_left_out: false,
                     is_reported: false,

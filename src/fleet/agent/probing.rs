@@ -6,7 +6,7 @@ use super::{Agent, Released, SharedBreaker};
 use crate::{
     breaker::sharing::SharedView,
     fleet::{
-        entry::Entry,
+        entry::FleetEntry,
         leases::{Leases, Wish},
         protocol::command::{Answer, Command, Request, Status},
         transport::{Addressed, micros},
@@ -140,7 +140,7 @@ impl Agent {
 
     /// Gives the leases of a breaker back that is gone, and takes its vote back: one replica that
     /// restarts must not vote as two. Without the server they lapse.
-    pub(super) fn release(&mut self, entry: &Entry, leases: &Leases) {
+    pub(super) fn release(&mut self, entry: &FleetEntry, leases: &Leases) {
         if !self.is_joined() {
             return;
         }

@@ -194,14 +194,14 @@ impl Agent {
     /// The server ignores what arrives late, and does so again if it is sent at once.
     pub(super) fn pause(&mut self, id: u64) {
         if let Some(shared) = self.breakers.get_mut(&id) {
-            shared.paused_until = Some(Instant::now() + shared.backoff.next());
+            shared.paused_until = Some(Instant::now() + shared.pause.next());
         }
     }
 
     pub(super) fn end_pauses(&mut self, id: u64) {
         if let Some(shared) = self.breakers.get_mut(&id) {
             shared.paused_until = None;
-            shared.backoff.reset();
+            shared.pause.reset();
         }
     }
 }

@@ -34,9 +34,9 @@ const RANGES: usize = ((LONGEST - SHORTEST) as usize) << PRECISION;
 type Counts = Box<[AtomicU32]>;
 
 /// The counts of one slot, by the ends of calls.
-type Slot = [OnceLock<Counts>; OUTCOMES.len()];
+type SlotCounts = [OnceLock<Counts>; OUTCOMES.len()];
 
-type Block = Box<[OnceLock<Box<Slot>>]>;
+type Block = Box<[OnceLock<Box<SlotCounts>>]>;
 
 /// The slots are in blocks, each as large as all before it.
 static BLOCKS: [OnceLock<Block>; 28] = [const { OnceLock::new() }; 28];
@@ -50,7 +50,7 @@ fn place(slot: u32) -> (usize, usize) {
     (block, number - (FIRST << block))
 }
 
-fn slot(slot: u32) -> &'static Slot {
+fn slot(slot: u32) -> &'static SlotCounts {
     let (block, index) = place(slot);
     let new = || (0..FIRST << block).map(|_| OnceLock::new()).collect();
     BLOCKS[block].get_or_init(new)[index].get_or_init(Box::default)

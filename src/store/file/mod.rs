@@ -12,7 +12,7 @@ use std::{
     fmt, iter,
     path::{Path, PathBuf},
     slice,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use self::folder::Folder;
@@ -23,7 +23,7 @@ use super::{
     path,
     state_store::StateStore,
 };
-use crate::sync::std_lock as lock;
+use crate::{process::FirstProcess, sync::std_lock as lock};
 
 /// Keeps each snapshot in a file of its own, `payments.json` for the breaker `payments`, in one
 /// folder.
@@ -92,6 +92,7 @@ struct FileInner {
     path: PathBuf,
     /// The folder while it is open.
     slot: Mutex<Option<Folder>>,
+    user: FirstProcess,
 }
 
 impl FileStore {
@@ -106,7 +107,8 @@ impl FileStore {
     /// parents is a file.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path::absolute_folder(folder.as_ref())?;
-        let shared = Arc::new(FileInner { path, slot: Mutex::default() });
+        let shared =
+            Arc::new(FileInner { path, slot: Mutex::default(), user: FirstProcess::default() });
         Ok(Self { shared, label: None })
     }
 
@@ -125,8 +127,13 @@ impl FileStore {
 }
 
 impl FileInner {
+    /// In a forked process, the lock may be held for ever, and excludes the other one from nothing.
+    fn slot(&self) -> Result<MutexGuard<'_, Option<Folder>>, StoreError> {
+        if self.user.claim() { Ok(lock(&self.slot)) } else { Err(path::forked(&self.path)) }
+    }
+
     fn verify(&self) -> Result<(), StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         match slot.take_if(|folder| !folder.is_in_place()) {
             Some(_) => Err(path::removed(&self.path)),
             None => Ok(()),
@@ -138,7 +145,7 @@ impl FileInner {
         &self,
         operation: impl FnOnce(&Folder) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         // Perhaps it can be locked now.
         slot.take_if(|folder| !folder.is_locked());
         if slot.take_if(|folder| !folder.is_in_place()).is_some() {

@@ -5,7 +5,7 @@ use std::{
     fs::{self, OpenOptions, TryLockError},
     io, mem,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     metrics,
+    process::FirstProcess,
     store::{
         durable::{sync_folder, sync_parents},
         error::StoreError,
@@ -39,11 +40,12 @@ const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Database {
     folder: PathBuf,
-    slot: Mutex<Slot>,
+    slot: Mutex<DatabaseState>,
+    user: FirstProcess,
 }
 
 #[derive(Default)]
-struct Slot {
+struct DatabaseState {
     open: Option<Open>,
     corruptions: u32,
     /// Whether it was logged that the database cannot be written to, since it last could be.
@@ -77,7 +79,7 @@ impl Unwritable {
     }
 }
 
-impl Slot {
+impl DatabaseState {
     fn unwritable(&self) -> Option<&Unwritable> {
         self.open.as_ref()?.unwritable.as_ref()
     }
@@ -86,7 +88,12 @@ impl Slot {
 impl Database {
     pub(super) fn new(folder: PathBuf) -> Self {
         release_kept();
-        Self { folder, slot: Mutex::default() }
+        Self { folder, slot: Mutex::default(), user: FirstProcess::default() }
+    }
+
+    /// In a forked process, the lock may be held for ever, and the file is that of the other one.
+    fn slot(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
+        if self.user.claim() { Ok(lock(&self.slot)) } else { Err(path::forked(&self.folder)) }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -95,12 +102,12 @@ impl Database {
 
     /// What was last done to make the database usable again.
     pub(super) fn last_repair(&self) -> Option<String> {
-        lock(&self.slot).last_repair.clone()
+        self.slot().ok()?.last_repair.clone()
     }
 
     /// Fails if the file was removed or replaced while it was open.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
-        self.check_in_place(&mut lock(&self.slot))
+        self.check_in_place(&mut *self.slot()?)
     }
 
     /// Reads from the database, also if it cannot be written to.
@@ -109,7 +116,7 @@ impl Database {
         label: &str,
         operation: impl Fn(&ReadTransaction) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         self.check_in_place(&mut slot)?;
         if slot.unwritable().is_some_and(Unwritable::is_due) {
             Self::close(&mut slot);
@@ -131,7 +138,7 @@ impl Database {
         label: &str,
         operation: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
     ) -> Result<(), StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         self.check_in_place(&mut slot)?;
         if let Some(unwritable) = slot.unwritable() {
             if let Some(reason) = unwritable.salvaged.clone()
@@ -148,7 +155,7 @@ impl Database {
     /// example), all writes of that handle fail, and only a new handle recovers.
     fn run<T>(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         label: &str,
         only_reads: bool,
         operation: impl FnOnce(&Open) -> Result<T, Failure>,
@@ -179,7 +186,7 @@ impl Database {
     }
 
     /// Fails once if the file was removed or replaced. The check costs one `stat`.
-    fn check_in_place(&self, slot: &mut Slot) -> Result<(), StoreError> {
+    fn check_in_place(&self, slot: &mut DatabaseState) -> Result<(), StoreError> {
         let is_in_place = |open: &Open| FileIdentity::of_path(&self.file()) == open.file;
         if slot.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
@@ -190,7 +197,7 @@ impl Database {
 
     fn open<'a>(
         &self,
-        slot: &'a mut Slot,
+        slot: &'a mut DatabaseState,
         label: &str,
         only_reads: bool,
     ) -> Result<&'a Open, StoreError> {
@@ -241,7 +248,7 @@ impl Database {
         Ok(Open { db, file: identity, unwritable: None })
     }
 
-    fn open_unwritable(&self, slot: &mut Slot) -> Result<Open, Failure> {
+    fn open_unwritable(&self, slot: &mut DatabaseState) -> Result<Open, Failure> {
         let (db, file) = open_overlay(&self.file())?;
         if !mem::replace(&mut slot.is_known_unwritable, true) {
             log(|| {
@@ -257,7 +264,7 @@ impl Database {
     }
 
     /// Drops the handle, which may write and may panic, and releases the lock.
-    fn close(slot: &mut Slot) {
+    fn close(slot: &mut DatabaseState) {
         let open = slot.open.take();
         let _ = Failure::catch(|| {
             drop(open);
@@ -267,7 +274,12 @@ impl Database {
 
     /// Moves the file aside, and puts a new one with all that can be read of it in its place. While
     /// nothing can be written, that is opened in memory, for reads.
-    fn repair(&self, slot: &mut Slot, label: &str, failure: &Failure) -> Result<(), StoreError> {
+    fn repair(
+        &self,
+        slot: &mut DatabaseState,
+        label: &str,
+        failure: &Failure,
+    ) -> Result<(), StoreError> {
         Self::close(slot);
         let folder = self.folder.display();
         let failed = |error: Failure| {
@@ -328,7 +340,11 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let slot = mem::take(&mut *lock(&self.slot));
+        let slot = mem::take(self.slot.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if self.user.is_other() {
+            // To close the file would write to it, and release the lock of that process.
+            return mem::forget(slot);
+        }
         if slot.open.is_some() {
             release(Closing(slot));
         }
@@ -336,7 +352,7 @@ impl Drop for Database {
 }
 
 /// What a database leaves when it is dropped.
-struct Closing(Slot);
+struct Closing(DatabaseState);
 
 impl Drop for Closing {
     fn drop(&mut self) {

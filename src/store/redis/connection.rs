@@ -5,6 +5,7 @@
 //! commands, and another one for a command that blocks on the server ([`Connection::block`]).
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,11 +14,11 @@ use redis::{ConnectionLike, RedisResult};
 
 use super::{
     address::Topology,
-    cluster::{Router, Slot, SlotMap, slot},
+    cluster::{HashSlot, Router, SlotMap, slot},
     connector::Connector,
     failure, sentinel,
 };
-use crate::store::error::StoreError;
+use crate::{process::Process, store::error::StoreError};
 
 /// The pause after a failed attempt to connect. It does not grow: a server that is back is found
 /// within it.
@@ -27,8 +28,10 @@ pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Connection {
     connector: Arc<Connector>,
     /// In a cluster, the slot of all keys that it is used for. `None`: they may be in any.
-    slot: Option<Slot>,
+    slot: Option<HashSlot>,
     live: Option<Live>,
+    /// The process that has made it: one that is forked from it would read its replies.
+    process: Process,
     /// When the last attempt failed, and why.
     failed: Option<(Instant, String)>,
 }
@@ -64,7 +67,7 @@ impl Live {
 impl Connection {
     /// Connects at the first call.
     pub(crate) const fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, slot: None, live: None, failed: None }
+        Self { connector, slot: None, live: None, process: Process::none(), failed: None }
     }
 
     /// The same for commands whose keys are all in the slot of this one: in a cluster, they go to
@@ -120,6 +123,10 @@ impl Connection {
     }
 
     fn connected(&mut self) -> Result<&mut Live, StoreError> {
+        if self.live.is_some() && self.process != Process::current() {
+            // Not closed: with TLS, that may say so to the server.
+            mem::forget(self.live.take());
+        }
         if self.live.is_none() {
             self.connect()?;
         }
@@ -136,6 +143,7 @@ impl Connection {
         match self.attempt() {
             Ok(live) => {
                 self.live = Some(live);
+                self.process = Process::current();
                 self.failed = None;
                 Ok(())
             }

@@ -4,7 +4,7 @@
 use std::{
     io, mem,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     metrics,
+    process::FirstProcess,
     store::{error::StoreError, path, release::release_kept},
     sync::{log, std_lock as lock},
 };
@@ -38,11 +39,12 @@ const REPAIRED_BY_SUMMARIES: Duration = Duration::from_secs(60);
 
 pub(super) struct Database {
     folder: PathBuf,
-    slot: Mutex<Slot>,
+    slot: Mutex<DatabaseState>,
+    user: FirstProcess,
 }
 
 #[derive(Default)]
-struct Slot {
+struct DatabaseState {
     handles: Handles,
     /// Failures in a row that look like corruption.
     corruptions: u32,
@@ -58,7 +60,16 @@ struct Slot {
 impl Database {
     pub(super) fn new(folder: PathBuf) -> Self {
         release_kept();
-        Self { folder, slot: Mutex::default() }
+        Self { folder, slot: Mutex::default(), user: FirstProcess::default() }
+    }
+
+    /// In a forked process, the lock may be held for ever, and the database has no threads.
+    fn slot(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
+        if self.user.claim() {
+            Ok(lock(&self.slot))
+        } else {
+            Err(Failure::Forked.into_store_error(&self.folder))
+        }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -66,7 +77,8 @@ impl Database {
     }
 
     pub(super) fn exists(&self) -> bool {
-        lock(&self.slot).handles.open.is_some() || handles::data_file(&self.folder).exists()
+        let is_open = |slot: MutexGuard<'_, DatabaseState>| slot.handles.open.is_some();
+        self.slot().is_ok_and(is_open) || handles::data_file(&self.folder).exists()
     }
 
     /// Reads from the database. Opens it first if necessary, or a copy of it if it cannot be
@@ -76,7 +88,7 @@ impl Database {
         label: &str,
         operation: impl FnOnce(&Db) -> Result<T, SledError>,
     ) -> Result<T, StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         self.check_in_place(&mut slot)?;
         slot.handles.drop_old_copy();
         if slot.handles.open.is_none()
@@ -119,14 +131,14 @@ impl Database {
 
     /// Fails if the folder was removed or replaced while it was open.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         slot.handles.drop_old_copy();
         self.check_in_place(&mut slot)
     }
 
     /// What was last moved aside.
     pub(super) fn last_repair(&self) -> Option<String> {
-        lock(&self.slot).last_repair.clone()
+        self.slot().ok()?.last_repair.clone()
     }
 
     fn write<T>(
@@ -134,7 +146,7 @@ impl Database {
         label: &str,
         operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let mut slot = lock(&self.slot);
+        let mut slot = self.slot()?;
         slot.handles.drop_old_copy();
         self.check_in_place(&mut slot)?;
         if slot.handles.open.is_none() {
@@ -149,7 +161,7 @@ impl Database {
     /// example), all writes of that handle fail, and only a new handle recovers.
     fn run<T>(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         label: &str,
         operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
@@ -174,8 +186,8 @@ impl Database {
     }
 
     /// Fails once if the data file was removed or replaced: sled continues to write to a removed
-    /// file, and reports success. The check costs one `stat`.
-    fn check_in_place(&self, slot: &mut Slot) -> Result<(), StoreError> {
+    /// file, and reports success.
+    fn check_in_place(&self, slot: &mut DatabaseState) -> Result<(), StoreError> {
         let is_in_place = |open: &Open| open.is_in_place(&self.folder);
         if slot.handles.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
@@ -186,7 +198,11 @@ impl Database {
 
     /// Opens the database, and repairs it if it is corrupt. The inner error is how sled failed to
     /// open it, the outer one any other failure.
-    fn open(&self, slot: &mut Slot, label: &str) -> Result<Result<(), Failure>, StoreError> {
+    fn open(
+        &self,
+        slot: &mut DatabaseState,
+        label: &str,
+    ) -> Result<Result<(), Failure>, StoreError> {
         // One of them may hold this folder.
         release_kept();
         read_copy::remove_abandoned_once();
@@ -268,7 +284,7 @@ impl Database {
     /// The folder of the copy that answers reads.
     #[cfg(test)]
     pub(super) fn copy_folder(&self) -> Option<PathBuf> {
-        lock(&self.slot).handles.copy.as_ref().map(|copy| copy.folder().to_owned())
+        self.slot().unwrap().handles.copy.as_ref().map(|copy| copy.folder().to_owned())
     }
 
     /// The summaries of the log may be at fault; if it fails again soon after, only a new folder
@@ -278,7 +294,7 @@ impl Database {
     /// summaries: then it is as it was before.
     fn repair_after(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         label: &str,
         failure: &Failure,
     ) -> Result<(), StoreError> {
@@ -295,7 +311,7 @@ impl Database {
     /// Returns whether there was something to repair.
     fn repair(
         &self,
-        slot: &mut Slot,
+        slot: &mut DatabaseState,
         repair: Repair,
         label: &str,
         reason: &str,
@@ -307,7 +323,14 @@ impl Database {
         Ok(kept.is_some())
     }
 
-    fn note_repair(&self, slot: &mut Slot, repair: Repair, label: &str, reason: &str, kept: &Path) {
+    fn note_repair(
+        &self,
+        slot: &mut DatabaseState,
+        repair: Repair,
+        label: &str,
+        reason: &str,
+        kept: &Path,
+    ) {
         let (folder, files, kept) = (self.folder.display(), repair.files(), kept.display());
         slot.last_repair = Some(format!("moved {files} aside to {kept}: {reason}"));
         if repair == Repair::Folder {
@@ -341,7 +364,12 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let handles = mem::take(&mut lock(&self.slot).handles);
+        let slot = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let handles = mem::take(&mut slot.handles);
+        if self.user.is_other() {
+            // They are that process's.
+            return mem::forget(handles);
+        }
         handles.release(mem::take(&mut self.folder));
     }
 }

@@ -118,11 +118,17 @@ mod tests {
                 // To this thread, this is another process.
                 seam::PROCESS.set(Some(1));
                 let error = SledStore::open(second.path()).unwrap().load("key").unwrap_err();
-                let said = error.to_string();
-                assert!(said.contains("forked") && said.contains("RedbStore"), "{said}");
+                // Also with a handle that is open, whose threads are those of the other.
+                let entry = SaveEntry::new("key", "of the child");
+                let own = store.save(&entry).unwrap_err();
+                let errors = [error, own, store.load("key").unwrap_err()];
+                for said in errors.map(|error| error.to_string()) {
+                    assert!(said.contains("forked") && said.contains("RedbStore"), "{said}");
+                }
             });
         });
         assert_eq!(SledStore::open(second.path()).unwrap().load("key").unwrap(), None);
+        assert_eq!(store.load("key").unwrap().unwrap(), b"value");
     }
 
     #[test]

@@ -4,10 +4,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tower_breaker::{Breaker, State};
+use tower_breaker::{Breaker, State, StateStore, store::SaveEntry};
 
 use super::processes::Played;
 use crate::support::{
@@ -28,6 +29,10 @@ pub(crate) fn fork() -> RoleResult {
     let never_called = build("c")?;
     breaker.force_open();
     breaker.flush_blocking(MINUTE)?;
+    // A store that was only looked at.
+    let looked_at = folder.with_file_name("looked at");
+    let other = Kind::named(&argument("KIND")).open(&looked_at);
+    other.save(&SaveEntry::new("key", "value"))?;
     // Nothing is under way, and so no lock is held, when the process is forked.
     std::thread::sleep(Duration::from_millis(300));
     let report = folder.with_file_name("child");
@@ -40,10 +45,11 @@ pub(crate) fn fork() -> RoleResult {
         let later = build("b")?;
         let later_health = later.store_health();
         let own = own_store()?;
-        drop((later, breaker, never_called));
+        let inherited = inherited_store(&other)?;
+        drop((later, breaker, never_called, other));
         let took = began.elapsed().as_millis();
         let said = format!(
-            "{health}\n{}\n{admits}\n{later_health}\n{own}\n{took}",
+            "{health}\n{}\n{admits}\n{later_health}\n{own}\n{inherited}\n{took}",
             flushed.map_or_else(|error| error.to_string(), |()| "saved".to_owned()),
         );
         fs::write(folder.with_file_name("child.part"), said)?;
@@ -59,8 +65,23 @@ pub(crate) fn fork() -> RoleResult {
     assert_eq!(breaker.state(), State::ForcedOpen);
     breaker.disable();
     breaker.flush_blocking(MINUTE)?;
+    other.save(&SaveEntry::new("key", "of the parent"))?;
+    assert_eq!(other.load("key")?.unwrap(), b"of the parent");
+    let is_held = Kind::named(&argument("KIND")).open(&looked_at).load("key").is_err();
+    assert!(is_held || argument("KIND") == Kind::Redis.name(), "the child has released it");
     say("the parent saves");
     Ok(())
+}
+
+/// A store that its parent has used, although no breaker was on it.
+fn inherited_store(store: &Arc<dyn StateStore>) -> Result<String, Box<dyn std::error::Error>> {
+    let breaker = Breaker::builder("a").store(Arc::clone(store)).build()?;
+    let read = store.load("key");
+    Ok(format!(
+        "{} and {}",
+        breaker.store_health(),
+        read.map_or_else(|e| e.to_string(), |_| "read".to_owned())
+    ))
 }
 
 /// A store of the child's own, of the kind that its parent has used.
@@ -86,7 +107,7 @@ pub(super) fn play(kind: Kind, library: &Path) -> Played {
     let mut process = role.variable("LD_PRELOAD", library).start();
     let mut line = || process.line().unwrap_or_default();
     let (health, flushed, admits, later) = (line(), line(), line(), line());
-    let (own, took) = (line(), line());
+    let (own, inherited, took) = (line(), line(), line());
     played.check(health.contains("degraded") && health.contains("forked"), &health);
     played.check(flushed.contains("forked"), &flushed);
     played.check(admits == "true", "the child does not continue in memory");
@@ -97,6 +118,11 @@ pub(super) fn play(kind: Kind, library: &Path) -> Played {
         Kind::File | Kind::Redb | Kind::Redis => own == "healthy and saved",
     };
     played.check(as_expected, &own);
+    let as_expected = match kind {
+        Kind::Sled | Kind::File | Kind::Redb => inherited.matches("forked").count() == 2,
+        Kind::Redis => inherited == "healthy and read",
+    };
+    played.check(as_expected, &inherited);
     played.check(took.parse::<u64>().is_ok_and(|took| took < 10_000), &format!("{took} ms"));
     played.check(line() == "the parent saves", "the parent does not continue");
     let again = Breaker::builder("a").store(kind.open(&dir.path().join("state"))).build().unwrap();

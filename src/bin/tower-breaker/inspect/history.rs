@@ -14,12 +14,12 @@ use super::{
 };
 
 /// A transition, as far as it can be read.
-pub(super) struct Entry {
+pub(super) struct HistoryLine {
     id: u64,
     record: Option<Value>,
 }
 
-impl Entry {
+impl HistoryLine {
     pub(super) fn of(record: &HistoryRecord) -> Self {
         let value = serde_json::from_slice(&record.bytes).ok();
         Self { id: record.id, record: value.filter(Value::is_object) }
@@ -82,11 +82,11 @@ pub(super) fn show(content: &Content, name: &str, as_json: bool) -> Result<Strin
             content.place
         )));
     }
-    let entries: Vec<Entry> = records.iter().map(Entry::of).collect();
+    let entries: Vec<HistoryLine> = records.iter().map(HistoryLine::of).collect();
     if as_json {
         let mut all = content.json();
         all.insert("name".to_owned(), name.into());
-        let entries: Vec<_> = entries.iter().map(Entry::json).collect();
+        let entries: Vec<_> = entries.iter().map(HistoryLine::json).collect();
         all.insert("history".to_owned(), entries.into());
         return Ok(format!("{:#}\n", Value::Object(all)));
     }
@@ -95,6 +95,6 @@ pub(super) fn show(content: &Content, name: &str, as_json: bool) -> Result<Strin
     }
     let head = ["AT", "FROM", "TO", "REASON", "FAILURES", "OPEN FOR", "UNTIL", "BY", "NOTE"];
     let head = head.map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(head).chain(entries.iter().map(Entry::row)).collect();
+    let rows: Vec<_> = std::iter::once(head).chain(entries.iter().map(HistoryLine::row)).collect();
     Ok(aligned(&rows))
 }

@@ -15,7 +15,7 @@ use super::{
         table::{aligned, text},
     },
     content::Content,
-    history::Entry,
+    history::HistoryLine,
 };
 
 /// A breaker, as a server that starts now restores it.
@@ -95,7 +95,8 @@ impl Shown {
     fn find_since(&mut self, content: &Content) -> Result<(), Fault> {
         if self.since.is_none() && self.snapshot.is_some() {
             let newest = content.history(&self.name, 1)?;
-            let newest = newest.first().map(Entry::of).filter(|entry| entry.to() == self.state);
+            let newest =
+                newest.first().map(HistoryLine::of).filter(|entry| entry.to() == self.state);
             self.since = newest.and_then(|entry| entry.at());
         }
         Ok(())

@@ -26,7 +26,8 @@ fn agent() -> Agent {
         prefix: "a".to_owned(),
         timeout: Duration::from_secs(1),
     };
-    let (settings, health) = (Arc::new(settings), Arc::new(Health::new(0, Arc::default())));
+    let (settings, health) =
+        (Arc::new(settings), Arc::new(ConnectionHealth::new(0, Arc::default())));
     Agent::new(transport, settings, health, mpsc::channel().1, Arc::default())
 }
 

@@ -116,7 +116,8 @@ impl Rig {
                 timeout: LONG,
             };
             let (sender, receiver) = mpsc::channel();
-            let (settings, health) = (Arc::new(settings), Arc::new(Health::new(0, Arc::default())));
+            let (settings, health) =
+                (Arc::new(settings), Arc::new(ConnectionHealth::new(0, Arc::default())));
             (Agent::new(transport, settings, health, receiver, Arc::default()), sender)
         };
         let (mut agent, sender) = agent(&server.url());
@@ -145,7 +146,7 @@ impl Rig {
         let counts = self.agent.settings.counts == FleetCounts::Shared;
         cell.with_shared(&*observer, |machine, _, _, _| machine.share(Box::new(marker), counts));
         let (weak, health) = (Arc::downgrade(&observer), Arc::<BreakerHealth>::default());
-        let entry = Entry::new(id, name.into(), cell, weak, is_marked, health);
+        let entry = FleetEntry::new(id, name.into(), cell, weak, is_marked, health);
         self.agent.take(Message::Attach(Box::new(entry), Attaching::new(&Arc::default())));
         Breaker { id, cell, _observer: observer }
     }

@@ -1,6 +1,6 @@
 //! Commands, read back from the bytes that are sent.
 
-use super::slot::{Slot, slot};
+use super::slot::{HashSlot, slot};
 
 pub(super) struct Command<'a> {
     /// As it is sent.
@@ -36,7 +36,7 @@ impl<'a> Command<'a> {
     /// The slot of its keys: those of one command are all in one, but for [`keys_apart`].
     ///
     /// [`keys_apart`]: Self::keys_apart
-    pub(super) fn slot(&self) -> Option<Slot> {
+    pub(super) fn slot(&self) -> Option<HashSlot> {
         let key = match *self.arguments.first()? {
             b"EVAL" | b"EVALSHA" => 3,
             _ => 1,

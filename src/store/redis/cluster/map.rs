@@ -2,7 +2,7 @@
 
 use redis::{RedisResult, Value, from_redis_value};
 
-use super::slot::Slot;
+use super::slot::HashSlot;
 use crate::store::{
     error::StoreError,
     redis::{address::Node, connector::Connector},
@@ -14,7 +14,7 @@ const ASKED: usize = 4;
 #[derive(Debug, Default)]
 pub(in super::super) struct SlotMap {
     /// The first and last slot of each range, and their primary.
-    ranges: Vec<(Slot, Slot, Node)>,
+    ranges: Vec<(HashSlot, HashSlot, Node)>,
 }
 
 impl SlotMap {
@@ -77,7 +77,7 @@ impl SlotMap {
         Ok(Self { ranges: parsed })
     }
 
-    pub(in super::super) fn primary_of(&self, slot: Slot) -> Option<&Node> {
+    pub(in super::super) fn primary_of(&self, slot: HashSlot) -> Option<&Node> {
         let range = self.ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot));
         range.map(|(_, _, node)| node)
     }

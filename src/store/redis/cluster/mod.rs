@@ -11,5 +11,5 @@ mod slot;
 pub(super) use self::{
     map::SlotMap,
     router::Router,
-    slot::{SLOTS, Slot, slot},
+    slot::{HashSlot, SLOTS, slot},
 };

@@ -3,11 +3,11 @@
 pub(in super::super) const SLOTS: u16 = 16384;
 
 /// One of the [`SLOTS`].
-pub(in super::super) type Slot = u16;
+pub(in super::super) type HashSlot = u16;
 
 /// The slot of a key: of what is between its first `{` and the next `}`, unless that is empty, or
 /// else of all of it.
-pub(in super::super) fn slot(key: &[u8]) -> Slot {
+pub(in super::super) fn slot(key: &[u8]) -> HashSlot {
     crc16(tag(key)) % SLOTS
 }
 

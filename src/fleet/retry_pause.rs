@@ -7,11 +7,11 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Pauses that grow, and are random, so that replicas do not try again at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(super) struct RetryPause {
     attempts: u32,
 }
 
-impl Backoff {
+impl RetryPause {
     /// The pause after another attempt: up to twice as long as the last one, at most two seconds.
     pub(super) fn next(&mut self) -> Duration {
         let pause = FIRST.saturating_mul(2_u32.saturating_pow(self.attempts)).min(LONGEST);
@@ -31,22 +31,22 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_and_begin_anew_after_a_success() {
-        let mut backoff = Backoff::default();
+        let mut pauses = RetryPause::default();
         let mut expected = FIRST;
         for _ in 0..40 {
-            let pause = backoff.next();
+            let pause = pauses.next();
             assert!((expected / 2..=expected).contains(&pause), "{pause:?} of {expected:?}");
             expected = (2 * expected).min(LONGEST);
         }
         assert_eq!(expected, LONGEST);
-        backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        pauses.reset();
+        assert!(pauses.next() <= FIRST);
     }
 
     #[test]
     fn replicas_do_not_try_again_at_one_moment() {
         let pauses: std::collections::BTreeSet<_> =
-            (0..20).map(|_| Backoff::default().next()).collect();
+            (0..20).map(|_| RetryPause::default().next()).collect();
         assert!(pauses.len() > 10, "{pauses:?}");
     }
 }
