@@ -47,6 +47,10 @@ fn child_process() {
         (faults::few_threads::QUIET_GROUP, faults::few_threads::live_quietly_with_a_group),
         #[cfg(target_os = "linux")]
         (faults::unwritable::READER, faults::unwritable::read),
+        #[cfg(target_os = "linux")]
+        (faults::mishaps::LOCKED_OUT, faults::mishaps::lose_permission),
+        #[cfg(target_os = "linux")]
+        (faults::mishaps::CROWDED, faults::mishaps::save_in_part),
         (one_name::processes::OWNER, one_name::processes::own),
         ("watcher", file_store::watch),
         #[cfg(target_os = "linux")]

@@ -186,7 +186,7 @@ impl Database {
     }
 
     /// Fails once if the data file was removed or replaced: sled continues to write to a removed
-    /// file, and reports success. The check costs one `stat`.
+    /// file, and reports success.
     fn check_in_place(&self, slot: &mut DatabaseState) -> Result<(), StoreError> {
         let is_in_place = |open: &Open| open.is_in_place(&self.folder);
         if slot.handles.open.as_ref().is_none_or(is_in_place) {

@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 
 use ::sled::Db;
 
-use super::{disk::Disk, engine, failure::Failure, folder, read_copy::ReadCopy};
+use super::{
+    disk::Disk,
+    engine,
+    failure::Failure,
+    folder::{self, BLOBS},
+    read_copy::ReadCopy,
+};
 use crate::{
     store::{path::FileIdentity, release::release},
     sync::log,
@@ -39,9 +45,10 @@ impl Open {
         }
     }
 
-    /// Whether the file was neither removed nor replaced. Costs one `stat`.
+    /// Whether the file was neither removed nor replaced, and the subfolder is there: without it,
+    /// sled waits forever when it writes a large page. Costs two `stat`.
     pub(super) fn is_in_place(&self, folder: &Path) -> bool {
-        FileIdentity::of_path(&data_file(folder)) == self.file
+        FileIdentity::of_path(&data_file(folder)) == self.file && folder.join(BLOBS).is_dir()
     }
 }
 

@@ -367,14 +367,14 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Mounts a disk of two megabytes, which ends with this process.
-fn mount(place: &Path) -> bool {
+pub(super) fn mount(place: &Path) -> bool {
     let mut mount = Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(place);
     mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Fills the disk to the last byte.
-fn fill(ballast: &Path) {
+pub(super) fn fill(ballast: &Path) {
     let mut file = fs::OpenOptions::new().append(true).create(true).open(ballast).unwrap();
     for size in [1 << 16, 1 << 12, 1] {
         let bytes = vec![b'.'; size];

@@ -18,6 +18,7 @@ pub(crate) mod few_threads;
 pub(crate) mod forked;
 mod histories;
 mod known;
+pub(crate) mod mishaps;
 mod pair;
 mod panics;
 mod play;
