@@ -1,6 +1,6 @@
 //! Whose calls the rules of a shared breaker count.
 
-use crate::config::{Config, ConfigError, Faults, Trip, Window, join};
+use crate::config::{Config, Faults, Trip, Window, join};
 
 /// Whose calls the rate rules of a fleet's breakers count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,11 +55,5 @@ impl FleetCounts {
                 );
             }
         }
-    }
-
-    pub(crate) fn validate(self, config: &Config) -> Result<(), ConfigError> {
-        let mut faults = Faults::default();
-        self.check(config, "", &mut faults);
-        faults.into_result(())
     }
 }

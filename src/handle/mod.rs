@@ -25,7 +25,7 @@ use std::{
 use crate::{
     breaker::{Permit, cell::Cell, machine::Machine, nesting},
     clock::wall,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Faults},
     error::{Refusal, Rejected},
     event::Event,
     outcome::CallEnd,
@@ -229,11 +229,13 @@ impl Breaker {
     /// shared and its fleet cannot count for one of the rules.
     pub fn update(&self, config: impl Into<Arc<Config>>) -> Result<(), ConfigError> {
         let config = config.into();
-        config.validate()?;
+        let mut faults = Faults::default();
+        config.check("", &mut faults);
         #[cfg(feature = "redis")]
         if let Some(membership) = &self.shared.membership {
-            membership.counts().validate(&config)?;
+            membership.counts().check(&config, "", &mut faults);
         }
+        faults.into_result(())?;
         self.apply(config);
         Ok(())
     }

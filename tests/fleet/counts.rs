@@ -309,4 +309,9 @@ fn rules_that_the_fleet_cannot_count_for_are_refused() {
     let error = breaker.update(Config::default()).unwrap_err().to_string();
     assert!(error.contains("must be a rate over a time window"), "{error}");
     assert_eq!(breaker.config().trip_on, [half(20)]);
+    let mut faulty = Config::default();
+    faulty.recovery_timeout = Duration::ZERO;
+    let error = breaker.update(faulty).unwrap_err();
+    let paths: Vec<_> = error.faults().iter().map(|fault| fault.path()).collect();
+    assert_eq!(paths, ["recovery_timeout", "trip_on[0]"], "every fault is in one error");
 }

@@ -97,6 +97,11 @@ fn a_registry_refuses_settings_that_its_fleet_cannot_count_by() {
     assert_eq!(group().build().unwrap_err().faults()[0].path(), "trip_on[0]");
     let hosts = group().config(counted.clone()).build().unwrap();
     assert_eq!(hosts.update(config(LONG)).unwrap_err().faults()[0].path(), "trip_on[0]");
+    let mut faulty = config(LONG);
+    faulty.recovery_timeout = Duration::ZERO;
+    let error = hosts.update(faulty).unwrap_err();
+    let paths: Vec<_> = error.faults().iter().map(|fault| fault.path()).collect();
+    assert_eq!(paths, ["recovery_timeout", "trip_on[0]"], "every fault is in one error");
     assert_eq!(*hosts.config(), counted);
 }
 
