@@ -8,6 +8,7 @@ pub(super) mod support {
 }
 
 mod counts;
+mod forked;
 mod full;
 mod presence;
 mod withdrawals;
