@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tower_breaker::{
     Breaker, Config, KeyedBreakers, Registry, State, Trip, Window,
-    config::ConfigFile,
+    config::{ConfigFile, Fault},
     fleet::{FleetCounts, FleetHealth, RedisFleet},
     registry::{KeyedBreakersBuilder, WhenFull},
 };
@@ -100,7 +100,7 @@ fn a_registry_refuses_settings_that_its_fleet_cannot_count_by() {
     let mut faulty = config(LONG);
     faulty.recovery_timeout = Duration::ZERO;
     let error = hosts.update(faulty).unwrap_err();
-    let paths: Vec<_> = error.faults().iter().map(|fault| fault.path()).collect();
+    let paths: Vec<_> = error.faults().iter().map(Fault::path).collect();
     assert_eq!(paths, ["recovery_timeout", "trip_on[0]"], "every fault is in one error");
     assert_eq!(*hosts.config(), counted);
 }
