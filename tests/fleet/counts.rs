@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tower_breaker::{
     Breaker, BreakerBuilder, Config, Event, State, Trip, Window,
+    config::Fault,
     event::Reason,
     fleet::{Agreement, FleetCounts, RedisFleet, RedisFleetBuilder},
 };
@@ -312,6 +313,6 @@ fn rules_that_the_fleet_cannot_count_for_are_refused() {
     let mut faulty = Config::default();
     faulty.recovery_timeout = Duration::ZERO;
     let error = breaker.update(faulty).unwrap_err();
-    let paths: Vec<_> = error.faults().iter().map(tower_breaker::config::Fault::path).collect();
+    let paths: Vec<_> = error.faults().iter().map(Fault::path).collect();
     assert_eq!(paths, ["recovery_timeout", "trip_on[0]"], "every fault is in one error");
 }
