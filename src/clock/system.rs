@@ -140,15 +140,34 @@ impl SystemClock {
 
     /// Whether that time is still to come: by the coarse clock, unless it is near or that clock
     /// says too little. Then by the [counter](Self::counter_tick).
+    ///
+    /// The time is asked for again after each reading, because nothing has to be kept in registers
+    /// then.
     #[inline]
-    pub(crate) fn is_before(then: Tick) -> bool {
-        // Read first: the system's time is at least as new then.
-        let coarse = ANCHOR.coarse.load(Ordering::Acquire);
+    pub(crate) fn is_before(then: impl Fn() -> Tick) -> bool {
+        // Where it is near, the coarse clock is not read in vain.
+        (Self::is_far_from_anchor(then()) && Self::is_well_before(&then))
+            || Self::is_before_by_counter(then())
+    }
+
+    #[inline]
+    fn is_far_from_anchor(then: Tick) -> bool {
         let left = then.as_nanos().wrapping_sub(ANCHOR.system().as_nanos());
         // What has passed wraps to a negative number.
-        let is_far = left.wrapping_sub(FAR).cast_signed() > 0;
-        let is_trusted = || sources::coarse().is_some_and(|now| now.wrapping_sub(coarse) < TRUST);
-        (is_far && is_trusted()) || Self::counter_tick() < then
+        left.wrapping_sub(FAR).cast_signed() > 0
+    }
+
+    #[inline]
+    fn is_well_before(then: impl Fn() -> Tick) -> bool {
+        let Some(now) = sources::coarse() else { return false };
+        // Read first: the system's time is at least as new then.
+        let coarse = ANCHOR.coarse.load(Ordering::Acquire);
+        now.wrapping_sub(coarse) < TRUST && Self::is_far_from_anchor(then())
+    }
+
+    #[inline(never)]
+    fn is_before_by_counter(then: Tick) -> bool {
+        Self::counter_tick() < then
     }
 
     /// Reads the coarse clock, for [`nanos_until`](Self::nanos_until).

@@ -212,8 +212,7 @@ impl Cell {
 
     /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
     /// the time since `since`.
-    #[expect(clippy::inline_always, reason = "its caller would save the same registers once more")]
-    #[inline(always)]
+    #[inline]
     pub(in crate::breaker) fn try_record_success(
         &self,
         success: SuccessState,
@@ -222,8 +221,24 @@ impl Cell {
         elapsed: Option<Duration>,
     ) -> Counted {
         if !success.is_same_epoch(admitted) {
-            return Counted::No;
+            Counted::No
+        } else if success.defers_in_bucket() {
+            self.count_in_newest_bucket(success)
+        } else {
+            self.try_record_success_by_time(success, since, elapsed)
         }
+    }
+
+    /// The same for one of the same epoch that is not counted [until the newest bucket
+    /// ends](SuccessState::defers_in_bucket).
+    #[expect(clippy::inline_always, reason = "its caller would save the same registers once more")]
+    #[inline(always)]
+    pub(in crate::breaker) fn try_record_success_by_time(
+        &self,
+        success: SuccessState,
+        since: Tick,
+        elapsed: Option<Duration>,
+    ) -> Counted {
         if success.skips_untimed() {
             return Counted::Yes;
         }
@@ -232,7 +247,16 @@ impl Cell {
         if success.defers_untimed() {
             return self.successes().count(success.epoch(), success.is_spread());
         }
-        self.try_record_timed_success(success, since, elapsed)
+        if !success.skips() && !success.defers() {
+            return Counted::No;
+        }
+        if !self.is_fast_and_in_newest_bucket(success, since, elapsed) {
+            return Counted::No;
+        }
+        if success.skips() {
+            return Counted::Yes;
+        }
+        self.successes().count(success.epoch(), success.is_spread())
     }
 
     /// Counts a success that is [counted at once](SuccessState::is_counted_at_once).
@@ -241,31 +265,19 @@ impl Cell {
         self.successes().count(success.epoch(), false)
     }
 
-    /// The same where it may depend on the time.
-    #[inline]
-    fn try_record_timed_success(
-        &self,
-        success: SuccessState,
-        since: Tick,
-        elapsed: Option<Duration>,
-    ) -> Counted {
-        if success.defers_in_bucket() {
-            return self.count_in_newest_bucket(success);
-        }
-        if success.skips() {
-            let is_fast = self.is_fast_and_in_newest_bucket(success, since, elapsed);
-            return if is_fast { Counted::Yes } else { Counted::No };
-        }
-        if success.defers() && self.is_fast_and_in_newest_bucket(success, since, elapsed) {
-            return self.successes().count(success.epoch(), success.is_spread());
-        }
-        Counted::No
-    }
-
-    /// Counts a success, however long it took, unless the newest bucket of a time window has ended.
+    // Out of line, where a success is seldom counted so.
     #[inline(never)]
     fn count_in_newest_bucket(&self, success: SuccessState) -> Counted {
-        if SystemClock::is_before(self.view.bucket_end()) {
+        self.try_count_in_newest_bucket(success)
+    }
+
+    /// Counts a success that is counted [until the newest bucket of a time window
+    /// ends](SuccessState::defers_in_bucket), unless it has.
+    #[expect(clippy::inline_always, reason = "its caller would save the same registers once more")]
+    #[inline(always)]
+    pub(in crate::breaker) fn try_count_in_newest_bucket(&self, success: SuccessState) -> Counted {
+        PublishedView::acquire();
+        if SystemClock::is_before(|| self.view.bucket_end()) {
             self.successes().count(success.epoch(), success.is_spread())
         } else {
             Counted::No

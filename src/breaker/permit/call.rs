@@ -54,8 +54,31 @@ pub(super) fn succeed_outermost(
     stamp: u64,
     success: SuccessState,
 ) {
+    // Each has few values to keep in registers.
+    if !success.is_same_epoch(state) {
+        succeed_locked(cell, state, stamp);
+    } else if success.defers_in_bucket() {
+        succeed_in_bucket(cell, state, stamp, success);
+    } else {
+        succeed_by_time(cell, state, stamp, success);
+    }
+}
+
+#[inline(never)]
+fn succeed_in_bucket(cell: &'static Cell, state: PackedState, stamp: u64, success: SuccessState) {
+    end_success(cell, state, stamp, cell.try_count_in_newest_bucket(success));
+}
+
+#[inline(never)]
+fn succeed_by_time(cell: &'static Cell, state: PackedState, stamp: u64, success: SuccessState) {
     // A half-open circuit records nothing without the lock, so this stamp is no probe's.
-    match cell.try_record_success(success, state, Tick::from_nanos(stamp), None) {
+    let counted = cell.try_record_success_by_time(success, Tick::from_nanos(stamp), None);
+    end_success(cell, state, stamp, counted);
+}
+
+#[inline]
+fn end_success(cell: &'static Cell, state: PackedState, stamp: u64, counted: Counted) {
+    match counted {
         Counted::Yes => {
             let elapsed = || Call { cell, state, stamp }.elapsed();
             cell.count_current(state, CallEnd::Success, elapsed);
