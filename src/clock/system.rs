@@ -135,7 +135,13 @@ impl SystemClock {
     #[inline]
     pub(crate) fn counter_tick_after(admitted: Tick) -> Tick {
         let now = Self::counter_tick();
-        if now == admitted { Self::tick() } else { now }
+        if now == admitted { Self::checked_tick() } else { now }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn checked_tick() -> Tick {
+        Self::tick()
     }
 
     /// Whether that time is still to come: by the coarse clock, unless it is near or that clock
