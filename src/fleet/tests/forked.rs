@@ -1,5 +1,7 @@
 //! A connection that a forked process inherits: both would read each other's replies.
 
+use redis::Cmd;
+
 use super::{support::redis::RedisServer, transport};
 use crate::process;
 
@@ -8,8 +10,9 @@ use crate::process;
 fn a_forked_process_has_a_connection_of_its_own() {
     let Some(server) = RedisServer::start() else { return };
     let mut transport = transport(&server);
+    // Not by `cmd`: the library itself sends no such command.
     let mut number = || {
-        let number = transport.connection.call(|it| redis::cmd("CLIENT").arg("ID").query(it));
+        let number = transport.connection.call(|it| Cmd::new().arg("CLIENT").arg("ID").query(it));
         number.unwrap()
     };
     let of_parent: u64 = number();
