@@ -4,6 +4,7 @@
 //! All candidates take turns within a round, and each figure is the median of the rounds, so that
 //! a temporary load on the machine affects all candidates alike.
 
+mod fill;
 mod lookup;
 mod report;
 mod topology;
@@ -45,7 +46,8 @@ fn main() {
     let rows = measure_all(&topology);
     let lookups = lookup::measure_all(&topology);
     let sliding = Candidate::ALL.map(slide);
-    let readme = report::report(load, &topology, &rows, &lookups, &sliding, &allocations());
+    let report = report::report(load, &topology, &rows, &lookups, &sliding, &allocations());
+    let readme = fill::fill(&report);
     println!("{readme}");
     if !has_arg("--print") {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
