@@ -41,21 +41,20 @@ fn main() -> Result<(), Failure> {
 }
 
 fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
-    let start = |which| Server::start(which, fails);
-    let servers: Vec<Server> = SERVERS.into_iter().map(start).collect::<Result<_, _>>()?;
     let share = fails.map_or(0.0, |fails| 1.0 / f64::from(fails.get()));
-    // Warms up each server.
-    for server in &servers {
-        wrk::run(&server.url, 1, share)?;
-    }
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         eprintln!("round {} of {ROUNDS} ...", round + 1);
+        // Started anew: where a process lies in memory makes a difference of some percent.
+        let start = |which| Server::start(which, fails);
+        let servers: Vec<Server> = SERVERS.into_iter().map(start).collect::<Result<_, _>>()?;
         let mut figures = [Figures::default(); 3];
         // Each round starts with another server.
         for turn in 0..SERVERS.len() {
             let index = (round + turn) % SERVERS.len();
-            figures[index] = wrk::run(&servers[index].url, 2, share)?;
+            // Warms it up.
+            wrk::run(&servers[index].url, 1, share)?;
+            figures[index] = wrk::run(&servers[index].url, 1, share)?;
         }
         rounds.push(figures);
     }

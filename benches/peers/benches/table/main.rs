@@ -124,14 +124,22 @@ struct Row {
     costs: Vec<Cost>,
 }
 
+/// All rows of one thread come first: what a breaker has allocated for threads that met serves
+/// later breakers as well.
 fn measure_all(topology: &Topology) -> Vec<Row> {
-    let rows = Scenario::ALL.into_iter().flat_map(|scenario| {
-        THREADS.into_iter().filter(|threads| *threads <= topology.cores()).map(move |threads| {
-            eprintln!("{}, {threads} thread(s) ...", scenario.title);
-            measure_row(topology, scenario, threads)
+    let threads = THREADS.into_iter().filter(|threads| *threads <= topology.cores());
+    let by_threads: Vec<Vec<Row>> = threads
+        .map(|threads| {
+            let measured = Scenario::ALL.into_iter().map(|scenario| {
+                eprintln!("{}, {threads} thread(s) ...", scenario.title);
+                measure_row(topology, scenario, threads)
+            });
+            measured.collect()
         })
-    });
-    rows.collect()
+        .collect();
+    let mut columns: Vec<_> = by_threads.into_iter().map(Vec::into_iter).collect();
+    let row = |_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>();
+    Scenario::ALL.into_iter().flat_map(row).collect()
 }
 
 fn measure_row(topology: &Topology, scenario: Scenario, threads: usize) -> Row {
