@@ -213,7 +213,7 @@ impl fmt::Display for Rejected {
         write!(f, "circuit breaker {:?} is ", self.name)?;
         match (self.state(), self.retry_after()) {
             (State::Open, Some(left)) => write!(f, "open for another {left:.1?}"),
-            (State::HalfOpen, _) => f.write_str("half-open, and its probes are still running"),
+            (State::HalfOpen, _) => f.write_str("half-open, and admits no further probe"),
             (State::ForcedOpen, Some(left)) => write!(f, "forced open for another {left:.1?}"),
             (State::ForcedOpen, None) => f.write_str("forced open"),
             (State::Closed, _) => f.write_str("ramping up after it closed"),

@@ -110,8 +110,8 @@ pub struct Transition {
     /// Why.
     pub reason: Reason,
     /// Whether an operator or the program did it by hand, with a method of the breaker: of this
-    /// one, or, with [`Reason::Fleet`], on another replica. The note and the name are in that
-    /// replica's transition.
+    /// one or, with [`Reason::Fleet`], on another replica. `note` and `by` are then those of that
+    /// replica's change, if the server still has them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub manual: bool,
     /// The number of failures that led to it: the consecutive failures, or the failed (or slow)

@@ -132,7 +132,7 @@
 // - config, clock, timer, snapshot, history, event, error, outcome, state, ..: the vocabulary
 // - classify, metrics: results into outcomes, and what is counted of them
 // - breaker: the state machine (probes, windows, restored snapshots) and what makes it concurrent
-// - store: bytes under keys
+// - store: bytes under keys; `tiered/far` notices a far store that hangs
 // - write_behind: from breakers to a store and back, and what notices a store that hangs
 // - fleet: what replicas agree on
 // - handle: `Breaker`, its builder, permits and events

@@ -56,6 +56,10 @@
 //
 // Neither `Condvar` nor tokio's timers count the time of a suspend. So whatever waits for a time
 // looks at the clock at least once a second.
+//
+// The wall clock is trusted nowhere. Where it may have jumped, this is allowed for by
+// `breaker/restore` (open times, states set by hand, the age of a snapshot),
+// `write_behind/maintenance` (expiry) and `store/tiered/merge` (which snapshot is the newer one).
 
 mod manual;
 mod sources;

@@ -7,9 +7,9 @@
 //! |---|---|---|
 //! | [`SledStore`] | `sled` (default) | one server; state survives restarts, kills and power failures |
 //! | [`RedbStore`] | `redb` | the same without threads of its own |
+//! | [`FileStore`] | | the same for a few breakers, as JSON files that `cat` can read |
 //! | [`RedisStore`] | `redis` | state survives the loss of a host |
 //! | [`Tiered`] | | a near store that answers, and a far one that survives the host |
-//! | [`FileStore`] | | the same for a few breakers, as JSON files that `cat` can read |
 //! | [`MemoryStore`] | | tests, and breakers that come and go within one process |
 //!
 //! # Which store?
@@ -42,7 +42,7 @@
 //! [its documentation](RedisStore) has more. `Tiered` combines it with one of the others, so that
 //! starts and saves do not depend on a network.
 //!
-//! With many breakers, a read of one page takes `FileStore` a look at every file.
+//! `FileStore` looks at every file to read one page, which is slow with many breakers.
 //!
 //! # Implementing a store
 //!

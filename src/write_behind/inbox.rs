@@ -90,7 +90,7 @@ impl Inbox {
         (inbox, new)
     }
 
-    /// The health's lock may be taken while this one is held, and no other.
+    /// Only the locks after it may be taken while this one is held: see [Locks](super#locks).
     pub(super) fn content(&self) -> MutexGuard<'_, InboxContent> {
         std_lock(&self.content)
     }

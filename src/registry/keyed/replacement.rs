@@ -1,4 +1,4 @@
-//! Which breaker a new one replaces when a group is full.
+//! Eviction: which breaker a new one replaces when a group is full.
 //!
 //! The algorithm is CLOCK: breakers stand in a circle, and one that was used since it was last
 //! considered gets a second chance.

@@ -1,4 +1,5 @@
-//! What happens to a key for which there is no room.
+//! What happens to a key for which there is no room: the group is full, and none of its breakers
+//! can be evicted (`replacement`).
 
 /// What happens to the calls of a new key when a group is full of breakers that cannot be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,3 +1,5 @@
+//! The expected length of a body: whether it is complete before its end, or ends early.
+
 use http::{HeaderMap, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 

@@ -1,3 +1,5 @@
+//! The setting by which the end of the body settles a call.
+
 use std::time::Duration;
 
 use http::Response;

@@ -1,3 +1,5 @@
+//! The same setting for gRPC: only responses that declare gRPC wait for their end.
+
 use http::{Request, Response};
 use http_body::Body;
 

@@ -1,3 +1,5 @@
+//! Records the outcome of a call whose response has begun.
+
 use std::time::Duration;
 
 use bytes::Buf;

@@ -1,3 +1,5 @@
+//! Classifies the end of a body, and passes the outcome to the open call.
+
 use std::error::Error as StdError;
 
 use bytes::Buf;

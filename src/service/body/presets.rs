@@ -1,3 +1,5 @@
+//! What `.http()` and `.grpc()` set.
+
 #[cfg(feature = "grpc")]
 use super::on_grpc_end::OnGrpcEnd;
 use super::{on_body_end::OnBodyEnd, wrap_body::WrapBody};

@@ -1,3 +1,6 @@
+//! The watched body. From the head of the response on, its end decides: each frame, the end and a
+//! drop are passed to [`PendingOutcome`].
+
 use std::{
     fmt,
     pin::Pin,

@@ -1,3 +1,5 @@
+//! Notices a body that keeps its reader waiting for too long.
+
 use std::{num::NonZeroU64, task::Context, time::Duration};
 
 use crate::timer::Timer;

@@ -1,3 +1,5 @@
+//! The watched body in the body type of the inner service.
+
 use std::{any::type_name, fmt};
 
 use http::Response;

@@ -1,4 +1,5 @@
 //! Rejections as HTTP responses. `Retry-After` is written here; `classify::retry_after` reads it.
+//! (`admin::problem` has a fixed one, for an admin service that cannot answer.)
 
 use std::{
     any::type_name,

@@ -31,8 +31,8 @@ use crate::{
 /// The database, in the store's folder.
 const FILE: &str = "breakers.redb";
 
-/// How many operations must fail in a row, in a way that may be corruption, before the database is
-/// repaired.
+/// How many operations must fail, in a way that may be corruption, before the database is repaired.
+/// A success in between does not reset the count.
 const MAX_CORRUPTIONS: u32 = 3;
 
 /// How long a database that cannot be written to answers reads before it is opened again.

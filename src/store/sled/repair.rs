@@ -1,4 +1,4 @@
-//! How a folder that sled cannot open is repaired, with the least lost first.
+//! Repairs (salvages) a folder that sled cannot open, with the least lost first.
 
 use std::{
     fs, io,
