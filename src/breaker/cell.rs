@@ -271,7 +271,7 @@ impl housekeeping::OnDeadline for Cell {
 mod tests {
     use super::*;
     use crate::{
-        breaker::{permit::Permit, pool},
+        breaker::{permit::Permit, pool, window::words_touched_by},
         config::{Trip, Window},
     };
 
@@ -308,6 +308,29 @@ mod tests {
         let config = Config { trip_on: trips.into_iter().collect(), ..Config::default() };
         cell.lease(Lease::new(config, TimeSource::System));
         cell
+    }
+
+    /// Whoever takes the lock records what was counted without it, so that has to be little.
+    #[test]
+    fn no_call_touches_much_of_a_window_of_a_million_calls() {
+        const SIZE: u32 = 1_000_000;
+        let cell = leased([Trip::failure_rate(1.0, Window::calls(SIZE))]);
+        let call = |failed| words_touched_by(|| record(cell, failed)).1;
+        for is_spread in [false, true] {
+            if is_spread {
+                cell.allocate_counters(1);
+                assert!(cell.success_alone().is_spread());
+            }
+            let mut most = 0;
+            for successes in [7, SIZE, 10, 60_000, 50_000, 20_000, 1, 5, 40_000, SIZE, 0, SIZE] {
+                most = (0..successes).map(|_| call(false)).fold(most, usize::max);
+                most = most.max(call(true));
+            }
+            assert!(most > 64, "what is counted is recorded by a later call");
+            // 2,048 words are 65,536 calls: as many may wait in the counters, and somewhat more
+            // than twice as many in the log.
+            assert!(most <= 7000, "{most} words in one call");
+        }
     }
 
     /// Notes failures without the lock while that is possible. Returns how many there were.

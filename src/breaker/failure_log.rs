@@ -12,10 +12,14 @@
 //! So a failure costs the line of the log, and those of the counters. The log has a lock of its
 //! own. The holder of the breaker's lock may acquire it, and not the other way round.
 
+use super::counter::MOST_PENDING;
 use crate::sync::{Mutex, lock};
 
 /// How many failures the log holds, so that it fills a cache line.
 pub(super) const CAPACITY: u8 = 10;
+
+/// The log takes no more failures once it holds this many successes.
+const MOST_NOTED: u32 = MOST_PENDING;
 
 /// Processors fetch cache lines in pairs.
 #[repr(align(128))]
@@ -60,6 +64,9 @@ impl FailureLog {
         *successes = u32::try_from(drain(limit)).unwrap_or(u32::MAX);
         log.failures += 1;
         log.allowance -= 1;
+        if log.noted().iter().fold(0, |sum: u32, noted| sum.saturating_add(*noted)) >= MOST_NOTED {
+            log.allowance = 0;
+        }
         true
     }
 
@@ -132,6 +139,18 @@ mod tests {
         let noted = (0..100).filter(|_| log.note(EPOCH, |_| 1)).count();
         assert_eq!(noted, usize::from(CAPACITY));
         assert_eq!(take(&log, EPOCH), [1; CAPACITY as usize]);
+    }
+
+    #[test]
+    fn a_log_takes_no_more_failures_once_it_holds_many_successes() {
+        let log = FailureLog::disabled();
+        log.enable(EPOCH, LIMIT, u32::MAX);
+        let each = MOST_NOTED / 3 + 1;
+        let noted = (0..100).filter(|_| log.note(EPOCH, |_| each.into())).count();
+        assert_eq!(noted, 3);
+        assert_eq!(take(&log, EPOCH), [each; 3]);
+        log.enable(EPOCH, LIMIT, 2);
+        assert!(log.note(EPOCH, |_| each.into()), "it begins anew");
     }
 
     #[test]

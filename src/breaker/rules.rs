@@ -11,6 +11,7 @@ pub(super) use next::NextRules;
 use rate::{Measure, RateRule};
 
 use super::{
+    counter::MOST_PENDING,
     success_counter::OnSuccess,
     window::{CallWindow, Counts, Sample, WindowCopies, WindowCopy},
 };
@@ -77,8 +78,11 @@ impl Rules {
         let untimed = slow_after.is_none() && rates.iter().all(|rate| !rate.window.is_timed());
         let sizes = rates.iter().filter_map(|rate| rate.window.size());
         let has_time_window = rates.iter().any(|rate| rate.window.is_timed());
-        let defer_limit =
-            if has_time_window { TIMED_LIMIT } else { sizes.max().unwrap_or_default() };
+        let defer_limit = if has_time_window {
+            TIMED_LIMIT
+        } else {
+            sizes.max().unwrap_or_default().min(MOST_PENDING)
+        };
         // A limit is at least 1.
         let failure_limit =
             limits.min().map(|limit| NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN));
@@ -252,8 +256,8 @@ impl Rules {
     }
 
     /// After how many deferred successes the next one takes the lock: without a failure, they have
-    /// filled every count window by then; or there is a time window, and it is time to look at the
-    /// clock.
+    /// filled every count window by then; or the next holder of the lock has enough to record; or
+    /// there is a time window, and it is time to look at the clock.
     pub(super) fn defer_limit(&self) -> u64 {
         self.defer_limit.into()
     }

@@ -1,7 +1,7 @@
 //! The counters of a cell in which threads have met.
 
 use super::{
-    counter::{self, Counted, DISABLED},
+    counter::{self, Counted, DISABLED, MOST_PENDING},
     failure_log::FailureLog,
 };
 use crate::sync::{AtomicU64, OnceBox};
@@ -97,8 +97,22 @@ impl Counters {
         if counters < MOST_COUNTERS { Counted::Contended { counters } } else { Counted::No }
     }
 
-    /// Takes the counts of those that are enabled, and gives them this value.
-    pub(super) fn take(&self, epoch: u64, limit: u64, next: u64) -> u64 {
+    /// The limit of one of these counters, where a single counter would have this one.
+    pub(super) fn limit(&self, of_one: u64) -> u64 {
+        of_one.min(u64::from(MOST_PENDING) / self.list.len() as u64)
+    }
+
+    /// Takes the counts of those that are enabled, and goes on counting.
+    pub(super) fn drain(&self, epoch: u64, limit: u64) -> u64 {
+        self.take(epoch, limit, counter::enabled(epoch, limit))
+    }
+
+    /// Takes the counts of those that are enabled, and disables them.
+    pub(super) fn drain_and_disable(&self, epoch: u64, limit: u64) -> u64 {
+        self.take(epoch, limit, DISABLED)
+    }
+
+    fn take(&self, epoch: u64, limit: u64, next: u64) -> u64 {
         self.iter().map(|counter| counter::take(counter, epoch, limit, next)).sum()
     }
 }
@@ -160,7 +174,7 @@ mod tests {
         for epoch in 1..10 {
             spread.get().unwrap().iter().for_each(|counter| counter::enable(counter, epoch, 9));
             assert_eq!(spread.get().unwrap().count(epoch), Counted::Yes);
-            assert_eq!(spread.get().unwrap().take(epoch, 9, DISABLED), 1);
+            assert_eq!(spread.get().unwrap().drain_and_disable(epoch, 9), 1);
             // Two threads met, and each of them allocates counters.
             (0..2).for_each(|_| spread.allocate(expected));
             expected = (2 * expected).min(MOST_COUNTERS);

@@ -9,7 +9,8 @@
 //!
 //! A counter is full after as many successes as the largest count window holds, or half as many
 //! after a failure through which it has counted on. Then a success takes the lock: once every
-//! window is full of successes, those that follow change nothing.
+//! window is full of successes, those that follow change nothing. All counters of a cell together
+//! hold at most [`MOST_PENDING`](counter::MOST_PENDING) successes, so that a drain is short however large a window is.
 //!
 //! # One counter, or several
 //!
@@ -71,8 +72,7 @@ impl Successes<'_> {
     /// Notes a failure of this epoch, if threads have met and it needs no lock.
     pub(super) fn note_failure(self, epoch: u64) -> bool {
         self.spread.get().is_some_and(|counters| {
-            let drain = |limit| counters.take(epoch, limit, enabled(epoch, limit));
-            counters.failures.note(epoch, drain)
+            counters.failures.note(epoch, |limit| counters.drain(epoch, limit))
         })
     }
 
@@ -103,10 +103,12 @@ impl Successes<'_> {
     /// Those that are enabled already keep their count. They may be full by now, because other
     /// threads count on after a [drain](Self::drain).
     pub(super) fn enable(self, epoch: u64, limit: u64) {
-        let enable = |counter| counter::enable(counter, epoch, limit);
         match self.spread.get() {
-            None => enable(self.shared),
-            Some(counters) => counters.iter().for_each(enable),
+            None => counter::enable(self.shared, epoch, limit),
+            Some(counters) => {
+                let limit = counters.limit(limit);
+                counters.iter().for_each(|counter| counter::enable(counter, epoch, limit));
+            }
         }
     }
 
@@ -114,7 +116,7 @@ impl Successes<'_> {
     /// none can be noted now.
     pub(super) fn enable_failures(self, epoch: u64, limit: u64, allowance: u32) {
         if let Some(counters) = self.spread.get() {
-            counters.failures.enable(epoch, limit, allowance);
+            counters.failures.enable(epoch, counters.limit(limit), allowance);
         }
     }
 
@@ -128,26 +130,25 @@ impl Successes<'_> {
 
     /// Takes the count, and goes on counting where the counters were enabled.
     pub(super) fn drain(self, epoch: u64, limit: u64) -> u64 {
-        self.take(epoch, limit, enabled(epoch, limit))
+        match self.spread.get() {
+            None => counter::take(self.shared, epoch, limit, enabled(epoch, limit)),
+            // With several counters, the single one stays disabled.
+            Some(counters) => counters.drain(epoch, counters.limit(limit)),
+        }
     }
 
     /// Takes the count, and stops counting.
     pub(super) fn drain_and_disable(self, epoch: u64, limit: u64) -> u64 {
-        self.take(epoch, limit, DISABLED)
-    }
-
-    fn take(self, epoch: u64, limit: u64, next: u64) -> u64 {
         match self.spread.get() {
-            None => counter::take(self.shared, epoch, limit, next),
-            // With several counters, the single one stays disabled.
-            Some(counters) => counters.take(epoch, limit, next),
+            None => counter::take(self.shared, epoch, limit, DISABLED),
+            Some(counters) => counters.drain_and_disable(epoch, counters.limit(limit)),
         }
     }
 }
 
 #[cfg(all(test, not(tower_breaker_loom)))]
 mod tests {
-    use super::*;
+    use super::{super::counter::MOST_PENDING, *};
 
     /// Other threads may fill the counters between a drain and the publication after it.
     #[test]
@@ -165,5 +166,27 @@ mod tests {
         assert_eq!(successes.count(EPOCH, false), Counted::Yes, "it is enabled again");
         assert_eq!(successes.drain_and_disable(EPOCH, LIMIT), 1);
         assert_eq!(successes.count(EPOCH, false), Counted::No, "it is disabled");
+    }
+
+    /// What the next holder of the lock has to record does not grow with the window.
+    #[test]
+    fn the_counters_of_all_threads_hold_a_bounded_number_of_successes() {
+        const EPOCH: u64 = 3;
+        for limit in [10, 100, 1_000_000_u64] {
+            let (shared, spread) = (AtomicU64::new(DISABLED), SpreadCounters::default());
+            let successes = Successes { shared: &shared, spread: &spread };
+            for met in [1, 2, 4, 8] {
+                spread.allocate(met);
+                successes.enable(EPOCH, limit);
+                let counters = spread.get().unwrap();
+                let number = counters.iter().count() as u64;
+                for counter in counters.iter() {
+                    while counter::count(counter, EPOCH) == Counted::Yes {}
+                }
+                let each = limit.min(u64::from(MOST_PENDING) / number);
+                assert_eq!(successes.drain(EPOCH, limit), number * each, "{number} counters");
+                assert_eq!(successes.drain_and_disable(EPOCH, limit), 0);
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ use wrk::Figures;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 60;
 const SERVERS: [&str; 3] = ["bare", "tower-breaker", "tower-resilience"];
 
 fn main() -> Result<(), Failure> {

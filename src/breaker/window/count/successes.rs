@@ -154,6 +154,7 @@ fn is_any_bit_set(words: &[u64]) -> bool {
 #[cfg(all(test, not(tower_breaker_loom)))]
 mod tests {
     use super::*;
+    use crate::breaker::counter::MOST_PENDING;
 
     const SUCCESS: Sample = Sample { failed: false, slow: false };
 
@@ -228,10 +229,12 @@ mod tests {
     #[ignore = "a measurement"]
     fn measure_what_was_counted_for_a_window_of_a_million_calls_with_a_cold_cache() {
         const SIZE: u32 = 1_000_000;
+        const MOST: u32 = MOST_PENDING;
         let mut buffer = vec![1_u8; 64 << 20];
         let mut window = CountWindow::new(SIZE);
         for (what, failing) in [("one in a million", SIZE), ("one in ten", 10), ("half", 2)] {
-            for successes in [&[SIZE][..], &[SIZE - 1], &[SIZE / 2], &[SIZE / 10 - 1; 10]] {
+            // What the counters hold at most, and the log of failures.
+            for successes in [&[MOST][..], &[MOST - 1], &[MOST / 10; 10], &[MOST - 1, MOST]] {
                 let mut took: Vec<_> = (0..101)
                     .map(|_| {
                         (0..SIZE).for_each(|call| {
