@@ -22,8 +22,8 @@ const TAG_SHIFT: u32 = 40;
 pub(super) const DISABLED: u64 = 1 << 30;
 const FULL: u64 = DISABLED - 1;
 
-/// How many successes may wait for the next holder of the lock. In the largest window, they are
-/// 16 KiB of the ring, which take a few microseconds even if none of it is in the processor's cache.
+/// How many successes may wait for the next holder of the lock. In a large window, they are 16 KiB
+/// of the ring, which take a few microseconds even if none of it is in the processor's cache.
 pub(super) const MOST_PENDING: u32 = 1 << 16;
 
 /// More successes than a counter can hold before the next one takes the lock.

@@ -9,8 +9,9 @@
 //!
 //! A counter is full after as many successes as the largest count window holds, or half as many
 //! after a failure through which it has counted on. Then a success takes the lock: once every
-//! window is full of successes, those that follow change nothing. All counters of a cell together
-//! hold at most [`MOST_PENDING`](counter::MOST_PENDING) successes, so that a drain is short however large a window is.
+//! window is full of successes, those that follow change nothing. However large a window is, a
+//! drain is short: all counters of a cell together hold at most
+//! [`MOST_PENDING`](counter::MOST_PENDING) successes.
 //!
 //! # One counter, or several
 //!
