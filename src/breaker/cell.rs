@@ -315,7 +315,7 @@ mod tests {
     fn no_call_touches_much_of_a_window_of_a_million_calls() {
         const SIZE: u32 = 1_000_000;
         let cell = leased([Trip::failure_rate(1.0, Window::calls(SIZE))]);
-        let call = |failed| words_touched_by(|| record(cell, failed)).1;
+        let words_of = |failed| words_touched_by(|| record(cell, failed)).1;
         for is_spread in [false, true] {
             if is_spread {
                 cell.allocate_counters(1);
@@ -323,8 +323,8 @@ mod tests {
             }
             let mut most = 0;
             for successes in [7, SIZE, 10, 60_000, 50_000, 20_000, 1, 5, 40_000, SIZE, 0, SIZE] {
-                most = (0..successes).map(|_| call(false)).fold(most, usize::max);
-                most = most.max(call(true));
+                most = (0..successes).map(|_| words_of(false)).fold(most, usize::max);
+                most = most.max(words_of(true));
             }
             assert!(most > 64, "what is counted is recorded by a later call");
             // 2,048 words are 65,536 calls: as many may wait in the counters, and somewhat more
