@@ -25,6 +25,34 @@ report_steps() {
     fi
 }
 
+# beside COMMAND ...: begins it in the background, with what other steps leave of the processors.
+beside() {
+    beside_log=$(mktemp)
+    # A process group of its own.
+    set -m
+    (renice -n 19 "$BASHPID" >/dev/null && "$@") >"$beside_log" 2>&1 </dev/null &
+    set +m
+    beside_job=$!
+}
+
+# finish_beside: waits for that command, with full priority, and prints what it has printed.
+finish_beside() {
+    local status=0
+    renice -n 0 -g "$beside_job" >/dev/null 2>&1 || true
+    wait "$beside_job" || status=$?
+    beside_job=
+    cat "$beside_log"
+    rm -- "$beside_log"
+    return "$status"
+}
+
+# end_beside: ends that command if it still runs.
+end_beside() {
+    if [ -n "${beside_job:-}" ]; then
+        kill -- "-$beside_job" 2>/dev/null || true
+    fi
+}
+
 # needs COMMAND PACKAGE: installs the Debian package unless the command exists.
 needs() {
     if command -v "$1" >/dev/null; then
