@@ -89,6 +89,7 @@ pub(crate) fn report(
     );
     // Measured by the benches of the crate itself, and written by hand.
     text.push('\n');
+    text.push_str(include_str!("../../../server.md"));
     text.push_str(include_str!("../../../storing.md"));
     text
 }
