@@ -63,7 +63,7 @@
 //! |---|---|
 //! | succeeds while the breaker is quiet | nothing |
 //! | succeeds otherwise, with a rate rule | a counter: one compare-and-swap |
-//! | so many have succeeded since the last that took the lock as the largest count window holds; with a time window, 1,024, or it is the first in a fortieth of that time | the lock, the window, and the view if the breaker is quiet now |
+//! | is the last of as many successes without the lock as the largest count window holds, 65,536 at most; with a time window, of 1,024, or it is the first in a fortieth of that time | the lock, the window, and the view if the breaker is quiet now |
 //! | succeeds after a failure, with rules on consecutive failures alone | the lock, the view |
 //! | succeeds, and is the first after a save that found no new success | the lock, the window |
 //! | succeeds where one more success could trip a rule | the lock, the window |
