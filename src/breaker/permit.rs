@@ -49,7 +49,8 @@ use crate::{clock::SystemClock, error::Refusal, outcome::Outcome};
 ///
 /// [`cancel`](Self::cancel) ends a call that counts as nothing however long it took. A permit that
 /// is dropped while its thread panics is cancelled as well, because the panic is rarely about this
-/// call.
+/// call. (A probe that is dropped like this does not add to the sum of times that
+/// [`half_open_timeout`](crate::Config::half_open_timeout) limits.)
 #[must_use = "a permit that is dropped counts as an abandoned call"]
 pub struct Permit {
     call: Call,

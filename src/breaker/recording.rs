@@ -161,13 +161,27 @@ impl Machine {
 
     /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
-        if let Some(time_out) = self.release_probe(ticket) {
-            self.return_lease(ticket.probe);
-            effects.probe = Some(CallEnd::Cancelled);
-            // By the attempt.
-            effects.counts_changed = true;
+        if let Some(time_out) = self.cancel_probe(ticket, effects) {
             self.end_without_result(time_out, effects);
         }
+    }
+
+    /// Ends a call that is dropped by a panic elsewhere. Its time is not added up: one panic drops
+    /// all calls of its thread at once, and shows no dependency that hangs.
+    pub(super) fn cancel_by_panic(&mut self, ticket: Ticket, effects: &mut Effects) {
+        if self.cancel_probe(ticket, effects).is_some() {
+            self.end_undecided(false);
+        }
+    }
+
+    /// Frees the slot of a probe that is cancelled. Returns how long it was out.
+    fn cancel_probe(&mut self, ticket: Ticket, effects: &mut Effects) -> Option<Duration> {
+        let time_out = self.release_probe(ticket)?;
+        self.return_lease(ticket.probe);
+        effects.probe = Some(CallEnd::Cancelled);
+        // By the attempt.
+        effects.counts_changed = true;
+        Some(time_out)
     }
 
     /// Ends a call that was dropped before it had an outcome. A short one says nothing. A long

@@ -62,9 +62,10 @@ pub struct Config {
     /// Default: none. Above 0, at most 1.
     pub half_open_failure_rate: Option<f64>,
     /// How long the oldest probe may be in flight before the circuit opens again. It also limits
-    /// the sum of the times of probes that ended without a result (cancelled or ignored), until a
-    /// result is recorded. Raise it if healthy calls take longer. Default: 60 s. Above zero, at
-    /// most 365 days. `None`: without a limit; a probe that hangs keeps its slot.
+    /// the sum of the times of probes that ended without a result (cancelled or ignored, but not
+    /// those that a panic elsewhere has dropped), until a result is recorded. Raise it if healthy
+    /// calls take longer. Default: 60 s. Above zero, at most 365 days. `None`: without a limit; a
+    /// probe that hangs keeps its slot.
     #[serde(with = "humantime_serde")]
     pub half_open_timeout: Option<Duration>,
     /// Admits a growing share of the calls after the circuit closes, instead of all at once.

@@ -15,6 +15,10 @@ impl Breaker {
     /// the store is released too. It takes at most a second; after that, the store is released
     /// later, and what could not be saved is still tried.
     ///
+    /// Close it before the runtime ends. A runtime that ends drops its tasks, and their calls are
+    /// [abandoned](crate::Permit#abandoned-calls): those that have taken long may open the circuit,
+    /// and a breaker that is still attached would save that for the next process.
+    ///
     /// ```
     /// use tower_breaker::{Breaker, MemoryStore};
     ///

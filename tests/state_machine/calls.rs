@@ -10,7 +10,7 @@ use std::{
 
 use tokio_test::{assert_pending, assert_ready, task};
 use tower_breaker::{
-    Breaker, BreakerBuilder, Config, Error, Outcome, Permit, State, Trip, Window,
+    Breaker, BreakerBuilder, Config, Error, MemoryStore, Outcome, Permit, State, Trip, Window,
     clock::ManualClock,
 };
 
@@ -30,8 +30,7 @@ fn counting(clock: &ManualClock) -> BreakerBuilder {
 /// A half-open breaker with room for this many probes.
 fn half_open(clock: &ManualClock, probes: u32) -> Breaker {
     let builder = counting(clock).trip_on(Trip::consecutive_failures(1));
-    let builder = builder.success_threshold(probes).half_open_timeout(None);
-    let breaker = builder.build().unwrap();
+    let breaker = builder.success_threshold(probes).build().unwrap();
     breaker.try_acquire().unwrap().failure();
     clock.advance(Duration::from_secs(60));
     assert_eq!(breaker.state(), State::HalfOpen);
@@ -71,8 +70,14 @@ fn a_thread_that_panics_with_a_hundred_calls_in_flight_changes_nothing() {
         let after = breaker.snapshot();
         before.saved_at = after.saved_at;
         before.expires_at = after.expires_at;
+        // The probes were attempts, as their admission has counted them.
         before.half_open_attempts = after.half_open_attempts;
         assert_eq!(before, after);
+        // Nor do their times add up with that of the next cancelled call: only the slots are free.
+        let permits: Vec<Permit> = (0..100).map(|_| breaker.try_acquire().unwrap()).collect();
+        clock.advance(Duration::from_millis(1));
+        permits.into_iter().for_each(Permit::cancel);
+        assert_eq!(breaker.state(), before.state);
     }
 }
 
@@ -176,6 +181,31 @@ async fn a_classifier_determines_the_outcome_of_a_call() {
     assert_eq!(breaker.call_with(classify, async { Ok(1) }).await, Ok(1));
     assert_eq!(breaker.call_with(&classify, async { Err(2) }).await, Err(Error::Inner(2)));
     assert_eq!(failures(&breaker), (2, 1));
+}
+
+/// A runtime that ends drops its tasks, which does not unwind.
+#[test]
+fn calls_that_a_runtime_drops_are_not_saved_by_a_breaker_that_was_closed_before() {
+    let (clock, store) = (ManualClock::new(), MemoryStore::new());
+    let build = || {
+        let builder = Breaker::builder("calls").clock(clock.clone()).store(store.clone());
+        builder.abandoned_after(LATE / 2).build().unwrap()
+    };
+    let breaker = build();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for _ in 0..10 {
+            let breaker = breaker.clone();
+            tokio::spawn(async move { breaker.call(pending::<Result<(), ()>>()).await });
+        }
+        tokio::task::yield_now().await;
+        clock.advance(LATE);
+        breaker.close().await.unwrap();
+    });
+    drop(runtime);
+    assert_eq!(breaker.state(), State::Open);
+    drop(breaker);
+    assert_eq!(build().state(), State::Closed);
 }
 
 /// A larger permit would make each response future larger.

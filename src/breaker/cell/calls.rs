@@ -119,7 +119,13 @@ impl Cell {
 
     /// Ends a call without an outcome, however long it took.
     pub(in crate::breaker) fn cancel(&'static self, ticket: Ticket) {
-        self.transact(|machine, effects| machine.cancel(ticket, effects));
+        self.transact(|machine, effects| {
+            if std::thread::panicking() {
+                machine.cancel_by_panic(ticket, effects);
+            } else {
+                machine.cancel(ticket, effects);
+            }
+        });
     }
 
     /// Ends a call that was dropped before it had an outcome. Returns whether it is a failure.
