@@ -1,19 +1,24 @@
 use super::{
     classifier::Classify,
-    error::{outcome_of_error, returned},
+    error::{outcome_of_error, returned, returned_response},
 };
 use crate::outcome::Outcome;
+
+/// What the names of both types begin with.
+pub(super) const PATH: &str = module_path!();
 
 /// Every `Err` is a failure, and every `Ok` is a success: the default.
 ///
 /// Errors that say nothing about the dependency are ignored: [rejections](crate::Rejected) by
 /// another breaker, and [errors of the request itself](super::is_request_error).
 ///
-/// A response is an `Ok` like any other, whatever its status, and also if another breaker has
-/// answered a rejected call with it: this classifier takes any type, and so it cannot look into
-/// one. Around a service that returns HTTP responses, choose a classifier of responses, as
-/// `.http()` and `.grpc()` do. With this one, rejections are ignored and all other responses are
-/// successes:
+/// A response is an `Ok` like any other, whatever its status: this classifier takes any type, and
+/// so it cannot look into one. It ignores the response with which another breaker has answered a
+/// rejected call if that comes as it is, in the same poll, and straight to a breaker with this
+/// classifier, not to one within [`map`](super::map) or in a closure. (What answers then in place
+/// of that breaker, with a response of the same type, is taken for it.) Around a service that
+/// returns HTTP responses, choose a classifier of responses, as `.http()` and `.grpc()` do. With
+/// this one, rejections are ignored wherever they come from, and all other responses are successes:
 ///
 /// ```
 /// use tower_breaker::{CircuitBreakerLayer, classify::StatusClassifier};
@@ -36,7 +41,7 @@ impl<T, E: 'static> Classify<T, E> for ErrorsAsFailures {
             Ok(_) => {
                 #[cfg(feature = "http")]
                 super::grpc_notice::look_at_type::<T>();
-                Outcome::Success
+                outcome_of_response::<T>()
             }
             Err(error) => outcome_of_error(error),
         }
@@ -79,9 +84,15 @@ impl<T, E> Classify<T, E> for AnyErrorAsFailure {
     #[inline]
     fn classify(&self, result: &Result<T, E>) -> Outcome {
         match result {
-            Ok(_) => Outcome::Success,
+            Ok(_) => outcome_of_response::<T>(),
             Err(_) if returned::is_rejection::<E>() => Outcome::Ignore,
             Err(_) => Outcome::failure(),
         }
     }
+}
+
+/// Whatever the response, it is a success, unless a breaker has answered a rejected call with it.
+#[inline]
+fn outcome_of_response<T>() -> Outcome {
+    if returned_response::is_answer::<T>() { Outcome::Ignore } else { Outcome::Success }
 }

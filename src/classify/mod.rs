@@ -114,7 +114,7 @@
 //! | the closure of `.classify_with(..)` panics | nothing, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
 //! | a rejection by another breaker, as an error | ignored | a closure |
-//! | the same as a response | ignored by classifiers of HTTP and gRPC; [else an `Ok`](ErrorsAsFailures) | [`StatusClassifier`], a closure |
+//! | the same as a response | ignored; [the default classifier sees it only as it is](ErrorsAsFailures) | [`StatusClassifier`], a closure |
 //! | a call of the same breaker further in, also by hand | counts once, further out | |
 //! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
 //! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
@@ -267,7 +267,12 @@ mod with_request;
 
 #[cfg(feature = "http")]
 pub(crate) use self::error::as_cause;
-pub(crate) use self::error::returned::{note_passed_error, note_rejection};
+#[cfg(feature = "http")]
+pub(crate) use self::error::returned_response::note_answer;
+pub(crate) use self::error::{
+    returned::{note_passed_error, note_rejection},
+    returned_response::{Watch, note_passed_answer},
+};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcByDeadline, GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};

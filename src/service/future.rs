@@ -13,7 +13,10 @@ use super::{
     inner_call,
     record_when::{OnResponse, RecordWhen},
 };
-use crate::breaker::{Permit, nesting::note_passed_error};
+use crate::{
+    breaker::{Permit, nesting::note_passed_error},
+    classify::{Watch, note_passed_answer},
+};
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
@@ -78,6 +81,7 @@ where
         let mut call = self.project().call;
         match call.as_mut().project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
+                let _watch = Watch::begin::<C, T>();
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
                 let record = |permit: &mut _| record_when.record(classify, result, permit);
                 let result = inner_call::end(permit, record);
@@ -85,7 +89,9 @@ where
                 Poll::Ready(pass(result))
             }
             CallProjection::Rejected { future } => {
-                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
+                let response = ready!(future.poll(cx))?;
+                note_passed_answer::<T, O::Response>();
+                Poll::Ready(Ok(O::pass_unrecorded(response)))
             }
             CallProjection::Ended => fail_polled_again(),
         }

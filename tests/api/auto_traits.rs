@@ -81,6 +81,7 @@ macro_rules! each {
 #[expect(clippy::too_many_lines, reason = "one line for each type")]
 fn values() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
+        AnswerFuture<(), ()>,
         AnyErrorAsFailure,
         BreakerLoad<()>,
         SearchErrors<()>,

@@ -3,16 +3,14 @@
 //!
 //! Each test has error types of its own, which no classifier of this process has met before.
 
-use std::{convert::Infallible, future::ready, time::Duration};
+use std::{future::ready, time::Duration};
 
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{
     CircuitBreakerLayer, Error, Outcome, State, Trip,
     classify::{
         AnyErrorAsFailure, Classify, ErrorsAsFailures, GrpcClassifier, ServerErrorsAsFailures,
-        StatusClassifier,
     },
-    reject::RejectAsResponse,
 };
 
 /// A layer that opens at the first failure.
@@ -263,30 +261,4 @@ async fn an_earlier_rejection_on_the_thread_does_not_hide_a_failure() {
     }));
     fail(service).await;
     assert_eq!(outer.breaker().state(), State::Open);
-}
-
-/// The default classifier takes any type, and looks into none. Its documentation names another one.
-#[tokio::test]
-async fn a_rejection_as_a_response_is_a_success_by_default_and_ignored_by_statuses() {
-    async fn failures_after_a_rejection<C>(classify: C) -> u32
-    where
-        C: Clone + Classify<http::Response<String>, Infallible>,
-    {
-        let inner = forced_open("inner").reject_with(RejectAsResponse);
-        let outer = CircuitBreakerLayer::builder("outer").classify(classify).build().unwrap();
-        let outer = outer.reject_with(RejectAsResponse);
-        outer.breaker().try_acquire().unwrap().failure();
-        let upstream = service_fn(|_: http::Request<()>| {
-            ready(Ok::<_, Infallible>(http::Response::new(String::new())))
-        });
-        let response = outer.layer(inner.layer(upstream)).oneshot(http::Request::new(())).await;
-        assert_eq!(response.unwrap().status(), 503);
-        outer.breaker().stats().consecutive_failures()
-    }
-    assert_eq!(failures_after_a_rejection(ErrorsAsFailures).await, 0);
-    let any_status = StatusClassifier::new().success(100..=999);
-    assert_eq!(failures_after_a_rejection(any_status).await, 1);
-    let error = || http::Response::builder().status(500).body(String::new()).unwrap();
-    let outcome = any_status.classify(&Ok::<_, Infallible>(error()));
-    assert_eq!(outcome, Outcome::Success);
 }

@@ -11,6 +11,7 @@ mod contract;
 #[expect(clippy::duplicate_mod, reason = "it asks for its own name")]
 mod contract_unmetered;
 mod exempt;
+mod inner_answers;
 mod inner_rejections;
 mod rejections;
 mod waiting;

@@ -8,7 +8,7 @@ use std::{
 use super::Permit;
 use crate::{
     breaker::nesting,
-    classify::{Classify, ErrorsAsFailures},
+    classify::{Classify, ErrorsAsFailures, Watch},
     outcome::Outcome,
 };
 
@@ -68,6 +68,7 @@ impl Permit {
         C: Classify<T, E>,
     {
         let cell = self.call.cell;
+        let _watch = Watch::begin::<C, T>();
         let result = self.fail_on_panic(|| nesting::run_within(cell, work));
         let outcome = self.fail_on_panic(|| classify.classify(&result));
         self.finish_outermost(outcome);
@@ -115,11 +116,14 @@ impl Permit {
         let cell = self.call.cell;
         let mut future = pin!(future);
         let result = poll_fn(|cx| {
+            // Until the result of this poll is classified.
+            let watch = Watch::begin::<C, T>();
             let poll = || future.as_mut().poll(cx);
-            self.fail_on_panic(|| nesting::run_within(cell, poll))
+            self.fail_on_panic(|| nesting::run_within(cell, poll)).map(|result| (result, watch))
         });
-        let result = result.await;
+        let (result, watch) = result.await;
         let outcome = self.fail_on_panic(|| classify.classify(&result));
+        drop(watch);
         self.finish_outermost(outcome);
         result
     }

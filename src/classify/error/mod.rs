@@ -3,6 +3,7 @@
 mod known;
 mod request;
 pub(crate) mod returned;
+pub(crate) mod returned_response;
 mod wrapped;
 
 pub use request::is_request_error;

@@ -1,13 +1,12 @@
 use std::{
     any::type_name,
     fmt::{self, Write},
-    future::{Ready, ready},
     time::Duration,
 };
 
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 
-use super::Reject;
+use super::{Reject, answer::AnswerFuture};
 use crate::{
     classify::{grpc_media_type::declares_grpc, rejection_token},
     error::Rejected,
@@ -41,11 +40,11 @@ pub struct RejectAsGrpcStatus;
 #[diagnostic::do_not_recommend]
 impl<A, B: Default, E> Reject<Request<A>, Response<B>, E> for RejectAsGrpcStatus {
     type Error = E;
-    type Future = Ready<Result<Response<B>, E>>;
+    type Future = AnswerFuture<B, E>;
 
     fn reject(&self, request: Request<A>, rejected: Rejected) -> Self::Future {
         if declares_grpc(request.headers()) != Some(true) {
-            return ready(Ok(super::response::unavailable(B::default(), rejected)));
+            return AnswerFuture::new(super::response::unavailable(B::default(), rejected));
         }
         let message = match rejected.retry_after() {
             Some(_) => {
@@ -54,7 +53,7 @@ impl<A, B: Default, E> Reject<Request<A>, Response<B>, E> for RejectAsGrpcStatus
             }
             None => String::from("The service is temporarily unavailable."),
         };
-        ready(Ok(unavailable(&message, rejected)))
+        AnswerFuture::new(unavailable(&message, rejected))
     }
 }
 
@@ -78,13 +77,13 @@ where
     F: Fn(&Rejected) -> String,
 {
     type Error = E;
-    type Future = Ready<Result<Response<B>, E>>;
+    type Future = AnswerFuture<B, E>;
 
     fn reject(&self, request: Request<A>, rejected: Rejected) -> Self::Future {
         if declares_grpc(request.headers()) != Some(true) {
-            return ready(Ok(super::response::unavailable(B::default(), rejected)));
+            return AnswerFuture::new(super::response::unavailable(B::default(), rejected));
         }
-        ready(Ok(unavailable(&(self.0)(&rejected), rejected)))
+        AnswerFuture::new(unavailable(&(self.0)(&rejected), rejected))
     }
 }
 

@@ -14,6 +14,8 @@
 //! | the answer of another service | [`FallbackService`] |
 //! | nothing, until the circuit admits the call | [`Backpressure`] around one of these |
 
+#[cfg(feature = "http")]
+mod answer;
 mod as_box_error;
 mod as_error;
 mod backpressure;
@@ -31,6 +33,9 @@ use std::future::Future;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use self::tonic::RejectAsTonicStatus;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use answer::AnswerFuture;
 pub use as_box_error::RejectAsBoxError;
 pub use as_error::{RejectAsError, RejectedFuture};
 pub use backpressure::Backpressure;

@@ -1,18 +1,14 @@
 //! Rejections as HTTP responses. `Retry-After` is written here; `classify::retry_after` reads it.
 //! (`admin::problem` has a fixed one, for an admin service that cannot answer.)
 
-use std::{
-    any::type_name,
-    fmt,
-    future::{Ready, ready},
-};
+use std::{any::type_name, fmt};
 
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
-use super::Reject;
+use super::{Reject, answer::AnswerFuture};
 use crate::error::Rejected;
 
 /// A rejected call is answered with the HTTP response `503 Service Unavailable`, with
@@ -43,10 +39,10 @@ pub struct RejectAsResponse;
 #[diagnostic::do_not_recommend]
 impl<Request, B: From<String>, E> Reject<Request, Response<B>, E> for RejectAsResponse {
     type Error = E;
-    type Future = Ready<Result<Response<B>, E>>;
+    type Future = AnswerFuture<B, E>;
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
-        ready(Ok(rejected.to_response()))
+        AnswerFuture::new(rejected.to_response())
     }
 }
 
@@ -92,10 +88,10 @@ pub struct RejectAsEmptyResponse;
 #[diagnostic::do_not_recommend]
 impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsEmptyResponse {
     type Error = E;
-    type Future = Ready<Result<Response<B>, E>>;
+    type Future = AnswerFuture<B, E>;
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
-        ready(Ok(unavailable(B::default(), rejected)))
+        AnswerFuture::new(unavailable(B::default(), rejected))
     }
 }
 
@@ -124,12 +120,12 @@ where
     F: Fn(&Rejected) -> Response<B>,
 {
     type Error = E;
-    type Future = Ready<Result<Response<B>, E>>;
+    type Future = AnswerFuture<B, E>;
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
         let mut response = (self.0)(&rejected);
         response.extensions_mut().insert(rejected);
-        ready(Ok(response))
+        AnswerFuture::new(response)
     }
 }
 
