@@ -29,6 +29,10 @@ const PART: &[u8] = b"\0\0\0\0\x64\x0a\x62aaaaaaaa";
 const WHOLE: &[u8] = b"\0\0\0\0\x03\x0a\x01a";
 /// A message with a flag that does not exist.
 const WRONG_FLAG: &[u8] = b"\x07\0\0\0\x03\x0a\x01a";
+/// A message that is compressed, in a request that does not say how.
+const UNKNOWN_COMPRESSION: &[u8] = b"\x01\0\0\0\x03\x0a\x01a";
+/// A method whose responses begin before the request has ended.
+const BOTH: &str = "/test.Script/Both";
 
 /// How a client breaks off.
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +110,11 @@ async fn requests_that_break_off_do_not_open_the_circuit_of_the_server() {
         (WRONG_FLAG, End::Clean),
     ];
     for (bytes, end) in cases {
-        for path in [UNARY, "/test.Script/Up"] {
+        for path in [UNARY, "/test.Script/Up", BOTH] {
+            if path == BOTH && bytes != WRONG_FLAG {
+                // It ends well, or its response has no end.
+                continue;
+            }
             let place = format!("{path}, {} bytes, {end:?}", bytes.len());
             let clock = ManualClock::new();
             // Under a name of its own, as breakers of one name are counted together.
@@ -155,4 +163,16 @@ async fn a_failure_of_the_handler_during_an_upload_counts() {
     assert_eq!(breaker.state(), State::Closed);
     Client::new(server.channel()).up(&["a", "err 13"]).await.unwrap_err();
     assert_eq!(breaker.state(), State::Open);
+}
+
+/// tonic says the same of a response that its handler gets from a dependency. The documentation of
+/// `GrpcClassifier` says so.
+#[tokio::test]
+async fn a_request_that_does_not_name_its_compression_counts() {
+    let (builder, _) = touchy();
+    let layer = builder.grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let server = Running::behind(layer).await;
+    break_off(&server, UNARY, UNKNOWN_COMPRESSION, End::Clean).await;
+    eventually_async("it counts", || breaker.state() == State::Open).await;
 }

@@ -71,14 +71,17 @@ use crate::{
 ///
 /// A client that breaks off its request must not open the circuit of the server. With the feature
 /// `tonic`, a call is ignored if tonic's server answers `INTERNAL` because the request ended before
-/// its only message or because its framing or compression is wrong, and if a handler returns the
-/// error of reading the request (which is recognized with the feature `axum`: tonic's server reads
-/// requests through axum).
+/// its only message, has an unknown flag or cannot be decompressed. So is a handler's stream of
+/// responses that ends with such an error of its stream of requests. If a handler returns the error
+/// of a connection that broke while it read the request, that is recognized with the feature `axum`
+/// as well, which a tonic server needs for it: it reads requests through axum.
 ///
-/// Two answers of tonic are the same for a request as for the response of a dependency, and count
-/// as failed: `INTERNAL` because the bytes are not a message of the type, or because they end
-/// within a message. On a server whose clients may send such requests, let the handlers fail with
-/// other codes, and ignore this one:
+/// Three answers of tonic are the same for a request as for the response of a dependency, and count
+/// as failed: `INTERNAL` because the bytes are not a message of the type, because they end within a
+/// message, or because a message is compressed and no `grpc-encoding` says how. And the trailers of
+/// a stream do not say whether its error was one [of a request](crate::classify::is_request_error)
+/// that the handler could not send. On a server whose clients may send such requests, let the
+/// handlers fail with other codes, and ignore this one:
 ///
 /// ```
 /// use tower_breaker::{CircuitBreakerLayer, classify::{GrpcClassifier, GrpcCode}};

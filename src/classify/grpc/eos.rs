@@ -2,6 +2,8 @@
 
 use http::HeaderMap;
 
+#[cfg(feature = "tonic")]
+use super::upload::is_about_an_upload;
 use super::{
     classifier::GrpcClassifier,
     code::GrpcCode,
@@ -40,8 +42,9 @@ impl ClassifyEos for GrpcEos {
         let pushback = || Pushback::find(trailers).or(self.pushback);
         match self.classify.outcome(code, || delay_of(pushback(), trailers)) {
             Outcome::Success => Outcome::Success,
-            // A handler passes on the rejection of another breaker.
+            // A handler passes on the rejection of another breaker, or the error of a request.
             _ if rejection_token::is_in(trailers) => Outcome::Ignore,
+            _ if code == GrpcCode::Internal && is_about_an_upload(trailers) => Outcome::Ignore,
             failed => failed,
         }
     }
@@ -49,4 +52,9 @@ impl ClassifyEos for GrpcEos {
     fn awaits_trailers(&self) -> bool {
         true
     }
+}
+
+#[cfg(not(feature = "tonic"))]
+fn is_about_an_upload(_: &HeaderMap) -> bool {
+    false
 }
