@@ -1,4 +1,4 @@
-use std::{cell::Cell, fmt, io, iter, time::Duration};
+use std::{cell::Cell, fmt, io, iter, sync::Arc, time::Duration};
 
 use smol_str::SmolStr;
 
@@ -149,7 +149,8 @@ thread_local! {
 ///
 /// The sources of an error are not enough. They are what a report prints below the error, so a
 /// transparent wrapper skips the error that it wraps, because it prints that error itself. An
-/// `io::Error` is such a wrapper and [can be opened](opened). [`Error`] is one too, but its type
+/// `io::Error` is such a wrapper and [can be opened](opened); of an `Arc` or a `Box`, ask for the
+/// type with [`downcast`]. [`Error`] is one too, but its type
 /// parameter is unknown here; its `source` includes what it wraps while [`SEARCHING`] is set. And a
 /// [`Rejected`] is then its own source, for transparent wrappers of users. (The method for this,
 /// `std::error::Error::provide`, is not stable yet.)
@@ -166,15 +167,29 @@ pub(crate) fn causes<'a>(
     iter::successors(Some(error), next).take(64)
 }
 
+/// The error if it has this type, also in an `Arc` or a `Box`: their source is that of the error
+/// inside, which the sources skip.
+pub(crate) fn downcast<'a, X: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a X> {
+    error
+        .downcast_ref()
+        .or_else(|| error.downcast_ref::<Arc<X>>().map(|error| &**error))
+        .or_else(|| error.downcast_ref::<Box<X>>().map(|error| &**error))
+}
+
 /// What a transparent wrapper of another crate wraps.
 fn opened<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a (dyn std::error::Error + 'static)> {
-    if let Some(error) = error.downcast_ref::<io::Error>() {
+    if let Some(error) = downcast::<io::Error>(error) {
         return error.get_ref().map(|wrapped| wrapped as _);
     }
+    if let Some(error) = error.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
+        return Some(&**error);
+    }
     #[cfg(feature = "reqwest-middleware")]
-    if let Some(error) = error.downcast_ref::<reqwest_middleware::Error>() {
+    if let Some(error) = downcast::<reqwest_middleware::Error>(error) {
         return Some(match error {
             reqwest_middleware::Error::Middleware(wrapped) => &**wrapped,
             reqwest_middleware::Error::Reqwest(wrapped) => wrapped,

@@ -1,7 +1,7 @@
 //! A layer, the middleware of reqwest-middleware, and calls without a service see the same in an
 //! error: errors of the request itself and rejections by other breakers are nothing to a breaker.
 
-use std::{future::ready, io, pin::Pin};
+use std::{future::ready, io, pin::Pin, sync::Arc};
 
 use axum::{Router, body::Body, extract::Path, routing::get as on_get};
 use http::{Extensions, Request, StatusCode};
@@ -57,6 +57,11 @@ fn of_reqwest() -> reqwest::Error {
     reqwest::Client::new().get("ftp:/no url").build().unwrap_err()
 }
 
+/// Nothing is in its sources.
+fn of_http() -> http::Error {
+    Request::get("/").header("a", "\n").body(()).unwrap_err()
+}
+
 async fn of_hyper_util(uri: &str) -> hyper_util::client::legacy::Error {
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     client.request(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap_err()
@@ -89,11 +94,67 @@ async fn errors_of_the_request_are_nothing_in_any_wrapper() {
     })
     .await;
     ignored("in an inner breaker's", || Error::Inner(Error::Inner(of_reqwest()))).await;
+    ignored("an invalid URI", || "http://[".parse::<http::Uri>().unwrap_err()).await;
+    ignored("an invalid URL", || "no url".parse::<reqwest::Url>().unwrap_err()).await;
+    ignored("that, boxed", || BoxError::from("no url".parse::<reqwest::Url>().unwrap_err())).await;
     for error in [of_hyper_util("/no-host").await, of_hyper_util("ftp://127.0.0.1/").await] {
         let breaker = touchy();
         breaker.call(ready(Err::<(), _>(error))).await.unwrap_err();
         assert_eq!(breaker.state(), State::Closed);
     }
+}
+
+/// An `Arc` and a `Box` have the source of the error inside, and so skip that error.
+#[tokio::test]
+async fn errors_of_the_request_are_nothing_in_an_arc_or_a_box() {
+    type Shared = Arc<dyn std::error::Error + Send + Sync>;
+
+    ignored("boxed by its type", || Box::new(of_http())).await;
+    ignored("shared", || Arc::new(of_http())).await;
+    ignored("shared by no type", || Shared::from(BoxError::from(of_http()))).await;
+    ignored("one that is sent and not shared", || -> Box<dyn std::error::Error + Send> {
+        Box::new(of_http())
+    })
+    .await;
+    ignored("shared in an inner breaker's", || Error::Inner(Arc::new(of_http()))).await;
+    ignored("boxed in a box", || BoxError::from(Box::new(of_http()))).await;
+    ignored("shared in a box", || BoxError::from(Arc::new(of_http()))).await;
+    let shared = || Shared::from(BoxError::from(of_http()));
+    ignored("shared by no type in a box", || BoxError::from(shared())).await;
+    ignored("in a shared io::Error", || Arc::new(io::Error::other(of_http()))).await;
+    ignored("that in an io::Error", || io::Error::other(Arc::new(io::Error::other(shared()))))
+        .await;
+    ignored("a boxed status", || Box::new(tonic::Status::from(rejected()))).await;
+    // Without its source, as a client gets it.
+    let of_a_client = || {
+        let status = tonic::Status::from(rejected());
+        tonic::Status::with_metadata(status.code(), "", status.metadata().clone())
+    };
+    ignored("a client's, boxed in a box", || BoxError::from(Box::new(of_a_client()))).await;
+    failed("another one, shared", || Arc::new(io::Error::other("down"))).await;
+    failed("another one, boxed", || Box::new(tonic::Status::unavailable("down"))).await;
+    failed("another one, shared by no type", || Shared::from(BoxError::from("down"))).await;
+}
+
+#[tokio::test]
+async fn what_connectors_refuse_is_nothing() {
+    async fn refused(error: fn() -> BoxError) -> State {
+        let connector = service_fn(move |_: http::Uri| {
+            ready(Err::<hyper_util::rt::TokioIo<tokio::net::TcpStream>, _>(error()))
+        });
+        let client = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
+        let breaker = touchy();
+        let request = Request::get("http://127.0.0.1/").body(Body::empty()).unwrap();
+        breaker.call(client.request(request)).await.unwrap_err();
+        breaker.state()
+    }
+    // As hyper-rustls and hyper-tls say it.
+    let scheme = || io::Error::other("unsupported scheme ftp").into();
+    assert_eq!(refused(scheme).await, State::Closed);
+    assert_eq!(refused(|| "https required but URI was not https".into()).await, State::Closed);
+    assert_eq!(refused(|| "a scheme is unsupported".into()).await, State::Open);
+    let down = || io::Error::from(io::ErrorKind::ConnectionRefused).into();
+    assert_eq!(refused(down).await, State::Open);
 }
 
 #[tokio::test]

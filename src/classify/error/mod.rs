@@ -15,7 +15,7 @@ use wrapped::Opened;
 #[cfg(feature = "tonic")]
 use super::rejection_token;
 #[cfg(feature = "tonic")]
-use crate::error::causes;
+use crate::error::{causes, downcast};
 use crate::{error::Rejected, outcome::Outcome};
 
 /// The outcome of a call that returned an error: a failure, unless the dependency has no part in
@@ -46,7 +46,7 @@ pub(super) fn is_not_of_the_dependency(error: &(dyn StdError + 'static)) -> bool
 #[cfg(feature = "tonic")]
 fn is_status_of_rejection(error: &(dyn StdError + 'static)) -> bool {
     let is_one = |status: &tonic::Status| rejection_token::is_in(status.metadata().as_ref());
-    causes(error).any(|cause| cause.downcast_ref().is_some_and(is_one))
+    causes(error).any(|cause| downcast(cause).is_some_and(is_one))
 }
 
 #[cfg(not(feature = "tonic"))]

@@ -3,20 +3,28 @@ use std::error::Error as StdError;
 use std::fmt::{self, Write};
 
 use crate::error::causes;
+#[cfg(feature = "http")]
+use crate::error::downcast;
 
 /// Whether an error, or one of its sources, was caused by the request itself, so that it says
 /// nothing about the dependency.
 ///
 /// | error | feature |
 /// |---|---|
-/// | hyper's user errors: the body of the request failed, or its upload was aborted; over HTTP/2, a URI without a host | `http` |
+/// | hyper's user errors: the body of the request failed, or its upload was aborted; over HTTP/2, a URI without a host. (One more says that the task of the connection is gone: it panicked, or its runtime has ended.) | `http` |
 /// | those of the crate `http`: a request that could not be built, an invalid URI. (An invalid header may be that of a response that a service could not build. Map such an error to one of your own.) | `http` |
-/// | the legacy client of hyper-util: a URI without a host or with another scheme, a method or a version that it does not send | `hyper-util` |
-/// | reqwest's builder errors (such as a bad scheme) and redirect errors | `reqwest` |
+/// | the legacy client of hyper-util: a method or a version that it does not send; a URI without a host, or with a scheme that the connector refuses: its own, that of hyper-rustls or of hyper-tls | `hyper-util` |
+/// | reqwest's builder errors (such as a bad scheme) and redirect errors, an invalid `Url` | `reqwest` |
 /// | a tonic channel whose endpoint has no scheme or host, or is `https` without TLS | `tonic-channel` |
 ///
-/// Without its feature, an error is not recognized. [The classifiers](crate::classify) of this
-/// crate ignore such errors, and
+/// Each of them is found in an `Arc` or a `Box` too. Without its feature, an error is not
+/// recognized.
+///
+/// On a server of plain hyper, the error of reading a request that its client has broken off is the
+/// same as that of a dependency's response, and is not recognized either. Answer such a request
+/// with a 400, as axum does, or map the error to one of your own.
+///
+/// [The classifiers](crate::classify) of this crate ignore errors of the request, and
 /// [`RetryPolicy::network`](crate::RetryPolicy::network) does not retry them. The function is for
 /// closures:
 ///
@@ -45,7 +53,7 @@ pub fn is_request_error(error: &(dyn StdError + 'static)) -> bool {
 
 #[cfg(feature = "http")]
 fn by_hyper(cause: &(dyn StdError + 'static)) -> bool {
-    cause.downcast_ref().is_some_and(|error: &hyper::Error| {
+    downcast(cause).is_some_and(|error: &hyper::Error| {
         // Over HTTP/2, a body that fails resets its stream. The response then fails with an error
         // of h2 that hyper does not take for the user's. Only its text says who reset the stream.
         // A URI without a host has no kind of its own either.
@@ -61,9 +69,9 @@ fn by_hyper(cause: &(dyn StdError + 'static)) -> bool {
 fn by_http(cause: &(dyn StdError + 'static)) -> bool {
     // Only a response has a status.
     let builds_a_response = |error: &http::Error| error.is::<http::status::InvalidStatusCode>();
-    cause.downcast_ref().is_some_and(|error| !builds_a_response(error))
-        || cause.is::<http::uri::InvalidUri>()
-        || cause.is::<http::uri::InvalidUriParts>()
+    downcast(cause).is_some_and(|error| !builds_a_response(error))
+        || downcast::<http::uri::InvalidUri>(cause).is_some()
+        || downcast::<http::uri::InvalidUriParts>(cause).is_some()
 }
 
 /// Whether a body returned this error because the upload of the request failed.
@@ -75,7 +83,7 @@ fn by_http(cause: &(dyn StdError + 'static)) -> bool {
 #[cfg(feature = "http")]
 pub(in crate::classify) fn breaks_an_upload(error: &(dyn StdError + 'static)) -> bool {
     let ended_by_the_writer = |cause: &(dyn StdError + 'static)| {
-        let cause = cause.downcast_ref::<hyper::Error>().and_then(StdError::source);
+        let cause = downcast::<hyper::Error>(cause).and_then(StdError::source);
         cause
             .is_some_and(|cause| !cause.is::<std::io::Error>() && prints(cause, "connection error"))
     };
@@ -84,27 +92,37 @@ pub(in crate::classify) fn breaks_an_upload(error: &(dyn StdError + 'static)) ->
 
 #[cfg(feature = "hyper-util")]
 fn by_hyper_util(cause: &(dyn StdError + 'static)) -> bool {
-    // The kind of the error is private. Of the kinds, those of the user's doing begin like this;
-    // what the connector refuses has an error whose type is private too.
-    cause.downcast_ref().is_some_and(|error: &hyper_util::client::legacy::Error| {
+    // The kind of the error is private. Of the kinds, those of the user's doing begin like this.
+    downcast(cause).is_some_and(|error: &hyper_util::client::legacy::Error| {
         begins_with(error, "client error (User")
-            || error.is_connect()
-                && error.source().is_some_and(|source| begins_with(source, "invalid URL"))
+            || error.is_connect() && error.source().is_some_and(is_refused_by_a_connector)
     })
 }
 
+/// Whether a connector does not connect to such a URI: that of hyper-util, of hyper-rustls and of
+/// hyper-tls. The types of these errors are private, or of any text.
+#[cfg(feature = "hyper-util")]
+fn is_refused_by_a_connector(error: &(dyn StdError + 'static)) -> bool {
+    begins_with(error, "invalid URL")
+        || begins_with(error, "unsupported scheme ")
+        || prints(error, "https required but URI was not https")
+}
+
+/// The error of a `reqwest::Url` that cannot be parsed, which reqwest does not name.
+#[cfg(feature = "reqwest")]
+pub(super) type InvalidUrl = <reqwest::Url as std::str::FromStr>::Err;
+
 #[cfg(feature = "reqwest")]
 fn by_reqwest(cause: &(dyn StdError + 'static)) -> bool {
-    cause
-        .downcast_ref()
-        .is_some_and(|error: &reqwest::Error| error.is_builder() || error.is_redirect())
+    downcast(cause).is_some_and(|error: &reqwest::Error| error.is_builder() || error.is_redirect())
+        || downcast::<InvalidUrl>(cause).is_some()
 }
 
 #[cfg(feature = "tonic-channel")]
 fn by_tonic(cause: &(dyn StdError + 'static)) -> bool {
     // The kind is private. It stands below an error of the same type, "transport error". The type
     // of the other error is private too.
-    cause.is::<tonic::transport::Error>() && prints(cause, "invalid URI")
+    downcast::<tonic::transport::Error>(cause).is_some() && prints(cause, "invalid URI")
         || prints(cause, "Connecting to HTTPS without TLS enabled")
 }
 
