@@ -172,23 +172,25 @@
 //!
 //! # Statuses
 //!
-//! | | `.http()`, [`StatusClassifier::new`], [`RetryPolicy::http`] of it | [`RetryPolicy::network`] | [`RetryPolicy::rate_limited`] | [`RetryPolicy::database`] |
-//! |---|---|---|---|---|
-//! | 408 | failure | retried | retried | returned |
-//! | 429 | throttled, with its `Retry-After` | retried, after its `Retry-After` | the same, with every method | returned |
-//! | 500, 501, 505 to 599 | failure | returned | returned | returned |
-//! | 502, 504 | failure | retried | retried | returned |
-//! | 503 | failure, with its `Retry-After` | retried, after its `Retry-After` | the same | returned |
-//! | all others, 425 among them | success | returned | returned | returned |
-//! | an `Err` that is a timeout | failure | retried | retried | retried if idempotent |
-//! | an `Err` that the connection was refused | failure | retried, with every method | the same | retried |
-//! | an `io::Error`: the connection was reset or aborted, broke or ended | failure | retried | retried | retried if idempotent |
-//! | another `Err` of the connection: closed before the head of the response, HTTP/2's `GOAWAY` | failure | returned | returned | returned |
-//! | an `Err` of a rolled-back transaction | failure | returned | returned | retried |
-//! | another `Err` | failure | returned | returned | returned |
-//! | a rejection, an error of the request | ignored | returned | returned | returned |
-//! | delays | 50 to 100 ms, doubled | 50 to 100 ms, doubled | 1 to 2 s, doubled up to 20 s | 50 to 100 ms, doubled |
-//! | attempts; longest `Retry-After` | 3; 30 s | 3; 30 s | 5; 60 s | 5 |
+//! | | `.http()`, [`StatusClassifier::new`], [`RetryPolicy::http`] of it | `.grpc()`, without a `grpc-status` | [`RetryPolicy::network`] | [`RetryPolicy::rate_limited`] | [`RetryPolicy::database`] |
+//! |---|---|---|---|---|---|
+//! | 408 | failure | failure | retried | retried | returned |
+//! | 429 | throttled, with its `Retry-After` | throttled, with its `Retry-After` | retried, after its `Retry-After` | retried, after its `Retry-After`, with every method | returned |
+//! | 500, 501, 505 to 599 | failure | failure | returned | returned | returned |
+//! | 502, 504 | failure | failure | retried | retried | returned |
+//! | 503 | failure, with its `Retry-After` | failure, with its `Retry-After` | retried, after its `Retry-After` | retried, after its `Retry-After` | returned |
+//! | 400, 401, 403, 404, 413, 431 | success | success | returned | returned | returned |
+//! | 200 | success | [the code decides](#grpc) | returned | returned | returned |
+//! | all others, 425 among them | success | failure | returned | returned | returned |
+//! | an `Err` that is a timeout | failure | failure | retried | retried | retried if idempotent |
+//! | an `Err` that the connection was refused | failure | failure | retried, with every method | retried, with every method | retried |
+//! | an `io::Error`: the connection was reset or aborted, broke or ended | failure | failure | retried | retried | retried if idempotent |
+//! | another `Err` of the connection: closed before the head of the response, HTTP/2's `GOAWAY` | failure | failure | returned | returned | returned |
+//! | an `Err` of a rolled-back transaction | failure | failure | returned | returned | retried |
+//! | another `Err` | failure | failure | returned | returned | returned |
+//! | a rejection, an error of the request | ignored | ignored | returned | returned | returned |
+//! | delays | 50 to 100 ms, doubled | | 50 to 100 ms, doubled | 1 to 2 s, doubled up to 20 s | 50 to 100 ms, doubled |
+//! | attempts; longest `Retry-After` | 3; 30 s | | 3; 30 s | 5; 60 s | 5 |
 //!
 //! `RetryPolicy::http` retries what its classifier takes for a failure or throttled, and has the
 //! delays and attempts of the first column; a layer has neither. `RetryPolicy::network` and
@@ -196,7 +198,9 @@
 //! what the table says. A delay is a random time between the two figures, plus the `Retry-After`.
 //!
 //! A 408 says that a call took too long, as a 504 does; `TimeoutLayer` of tower-http often answers
-//! with it. The other 4xx are the problem of the request; the dependency has answered.
+//! with it. The other 4xx are the problem of the request; the dependency has answered. (Where gRPC
+//! is expected, a status that gRPC does not map to a code, such as a 405 or a redirect, shows that
+//! no gRPC server is there.)
 //!
 //! **Throttled** calls count as failed in rates and fail a probe, but neither add to the
 //! consecutive failures nor reset them: the dependency works, and refuses. On a server, a limit of
@@ -214,7 +218,7 @@
 //! | `UNKNOWN`, `INTERNAL`, `DATA_LOSS`, no code | failure | 500 |
 //! | `RESOURCE_EXHAUSTED` | throttled | 429 |
 //! | all others | success | 2xx, 4xx |
-//! | an HTTP status other than 200 | [the code that the specification maps it to] | |
+//! | an HTTP status other than 200 | [the table above](#statuses) | |
 //!
 //! A gRPC failure has the HTTP status 200. A classifier of HTTP statuses around a gRPC channel
 //! counts all calls as successes, and so does the default one. With the feature `http`, it logs a
@@ -230,7 +234,6 @@
 //! [`RetryPolicy::network`]: crate::RetryPolicy::network
 //! [`RetryPolicy::rate_limited`]: crate::RetryPolicy::rate_limited
 //! [ignored, where tonic says so]: GrpcClassifier#uploads-that-break-off
-//! [the code that the specification maps it to]: GrpcClassifier#how-the-code-is-determined
 
 #[cfg(feature = "http")]
 mod body;

@@ -35,6 +35,7 @@ mod presets;
 mod presets_over_loopback;
 mod rejections;
 mod shapes;
+mod statuses;
 mod waiting;
 
 #[path = "../../examples/retry.rs"]

@@ -12,6 +12,12 @@ impl GrpcClassifier {
     /// run out. Such a call does not show that the dependency is slow. Default: such a call is what
     /// its code says.
     ///
+    /// A call that is dropped has no code, and is [abandoned](crate::Permit#abandoned-calls) like
+    /// any other. A tonic server drops a call when its `grpc-timeout` has passed, outside of the
+    /// server's layers; so does a timeout around a client. Where such calls must not count either,
+    /// let `slower_than` and [`abandoned_after`](crate::BreakerBuilder::abandoned_after) be longer
+    /// than this time.
+    ///
     /// It looks at requests, so it is for layers: pass the [`GrpcByDeadline`] to `.classify(..)`.
     pub fn ignore_deadlines_below(self, shortest: Duration) -> GrpcByDeadline {
         GrpcByDeadline { codes: self, shortest }

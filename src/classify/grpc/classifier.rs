@@ -56,7 +56,8 @@ use crate::{
 ///   [HTTP to gRPC Status Code Mapping] gives a code, such as `UNAVAILABLE` for a 503, and if that
 ///   code is a failure, the call is one. (To its caller, a client has to report a `grpc-status` in
 ///   such a response. But a proxy's 503 does not show a healthy dependency, whatever headers it
-///   passes on.)
+///   passes on.) As for [the classifiers of HTTP](crate::classify#statuses), 429 is throttled, as
+///   `RESOURCE_EXHAUSTED`; 400, 413 and 431 are `INVALID_ARGUMENT`.
 /// - A `grpc-status` in the headers (of a response without a body) is the code.
 /// - Without it, a response whose HTTP status is not 200, or whose `Content-Type` is not gRPC's
 ///   (code `UNKNOWN`), does not come from a gRPC server, and its body does not matter.

@@ -109,17 +109,22 @@ impl GrpcCode {
         Self::from_number(number).unwrap_or(Self::Unknown)
     }
 
-    /// The code of a response without a `grpc-status`, from its HTTP status: the specification's
-    /// [HTTP to gRPC Status Code Mapping][table].
+    /// The code for the outcome of a response without a `grpc-status`, from its HTTP status.
+    ///
+    /// It is that of the specification's [HTTP to gRPC Status Code Mapping][table], which is for
+    /// callers, except for the statuses that it maps to a failure and that are none to the
+    /// classifiers of HTTP: 400, 413 and 431 are the problem of the request, 429 is a throttled
+    /// call. (Others that are not mapped, such as a 405, show that no gRPC server is there.)
     ///
     /// [table]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
     pub(super) fn of_http(status: StatusCode) -> Self {
         match status.as_u16() {
-            400 | 431 => Self::Internal,
+            400 | 413 | 431 => Self::InvalidArgument,
             401 => Self::Unauthenticated,
             403 => Self::PermissionDenied,
             404 => Self::Unimplemented,
-            429 | 502 | 503 | 504 => Self::Unavailable,
+            429 => Self::ResourceExhausted,
+            502..=504 => Self::Unavailable,
             _ => Self::Unknown,
         }
     }
