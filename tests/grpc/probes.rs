@@ -76,6 +76,25 @@ async fn an_endless_stream_closes_the_circuit_of_a_server() {
     closes(&Client::new(server.channel()), &breaker, &clock).await;
 }
 
+/// With nothing else that would free its slot.
+#[tokio::test]
+async fn an_endless_stream_closes_the_circuit_after_five_seconds_by_default() {
+    let server = Running::bare().await;
+    let (builder, clock) = touchy();
+    let layer = builder.half_open_timeout(None).grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let client = server.client_behind(layer);
+    trip(&breaker);
+    clock.advance(OPEN_TIME);
+    let mut probe = client.down(HEALTHY_STREAM).await.unwrap();
+    assert_eq!(probe.message().await.unwrap().unwrap(), "a");
+    clock.advance(Duration::from_millis(4_999));
+    assert_eq!(breaker.state(), State::HalfOpen);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(breaker.state(), State::Closed);
+    go_on(&client, &breaker).await;
+}
+
 /// The server hangs after the head and before the first message.
 #[tokio::test]
 async fn a_stream_that_is_abandoned_before_its_first_message_is_slow() {

@@ -34,7 +34,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 type Stream = Watched<Script, ServerErrorsAsFailures>;
 
 fn probe(alive_after: Duration, steps: impl IntoIterator<Item = Step>) -> (HalfOpen, Stream) {
-    let half_open = half_open(OnBodyEnd::new().stream_alive_after(alive_after), &[]);
+    probe_by(OnBodyEnd::new().stream_alive_after(alive_after), steps)
+}
+
+fn probe_by(settings: OnBodyEnd, steps: impl IntoIterator<Item = Step>) -> (HalfOpen, Stream) {
+    let half_open = half_open(settings, &[]);
     let body = respond(&half_open.0, Response::new(Script::new(steps))).into_body();
     (half_open, body)
 }
@@ -103,6 +107,16 @@ fn a_reader_that_pauses_for_longer_than_the_half_open_timeout_does_not_reopen_th
     next_data(&mut body);
     next(&mut body).unwrap().unwrap_err();
     assert_eq!((layer.breaker().state(), ended(layer.breaker())), (State::Closed, (1, 0)));
+}
+
+#[test]
+fn a_stream_is_alive_after_five_seconds_by_default() {
+    let ((layer, clock), mut body) = probe_by(OnBodyEnd::new(), [Data("a"), Pause]);
+    next_data(&mut body);
+    clock.advance(Duration::from_millis(4_999));
+    assert_eq!(layer.breaker().state(), State::HalfOpen);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(layer.breaker().state(), State::Closed);
 }
 
 #[test]
