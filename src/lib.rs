@@ -5,6 +5,10 @@
 //! admits a few calls as probes, and closes again when they succeed. A [store](SledStore) keeps the
 //! state, so a server that was restarted, or killed, comes back with the breaker still tripped.
 //!
+//! First of all: [a timeout belongs inside the
+//! breaker](classify#a-timeout-belongs-inside-the-breaker), or it never sees a dependency that
+//! hangs.
+//!
 //! ```
 //! use std::time::Duration;
 //! use tower::{Layer, ServiceExt, service_fn};

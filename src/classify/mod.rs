@@ -18,7 +18,8 @@
 //! A breaker counts a dropped call only if it was slow: in the rule of
 //! [`Trip::slow_call_rate`](crate::Trip::slow_call_rate), or as failed with
 //! [`abandoned_after`](crate::BreakerBuilder::abandoned_after). Set one of the two where you cannot
-//! put a timeout below.
+//! put a timeout below. Calls by hand have theirs [in the
+//! future](crate::Breaker::call#with-a-timeout).
 //!
 //! **axum**: `TimeoutLayer` of tower-http answers a hung call with a status, here 504. A layer that
 //! is added later is further out.
@@ -110,6 +111,7 @@
 //! | the dependency hangs, with a timeout below the breaker | failure | |
 //! | the same with a timeout above, or the client hangs up | slow, where a rule asks; else nothing | `abandoned_after` |
 //! | an `Err` | failure | a closure |
+//! | an `Err` within an `Ok`, as `breaker.call(timeout(..))` has it | success | [a `?` inside](crate::Breaker::call#with-a-timeout) |
 //! | the service panics, or the classifier | failure, and the panic propagates | |
 //! | the closure of `.classify_with(..)` panics | nothing, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
@@ -123,12 +125,14 @@
 //! | a truncated body, `.http()` | success: the head has decided | [`.on_body_end(..)`] |
 //! | the same, watched by `.grpc()` or `.on_body_end(..)` | failure | [`ClassifyEos`] |
 //! | the same, because the client's upload broke off | ignored | [`ClassifyEos`] |
+//! | an upload that stalls until a timeout inside the breaker | failure: it is that of the dependency | read the request before the breaker, or bound the upload further out |
+//! | a layer below refuses a call by itself: `load_shed`, a filter | failure | put that layer outside of the breaker, or a closure |
 //! | an endless stream, watched like that | counts at its end, a probe after 5 s | [`stream_alive_after`] |
 //! | a client that drops a stream after its head | nothing | |
 //! | a request that is not gRPC, `.grpc()` | nothing, and calls of the same breaker further in count | |
 //! | a request that breaks off, at a tonic server behind `.grpc()` | [ignored, where tonic says so] | [`GrpcClassifier`] |
 //! | the status of a rejection by another breaker, which a gRPC handler passes on | ignored | a closure |
-//! | a caller's own short deadline, `.grpc()` | failure | [`ignore_deadlines_below`] |
+//! | a caller's own short deadline, `.grpc()` | failure; dropped, as any dropped call | [`ignore_deadlines_below`] |
 //!
 //! A closure that takes the whole result is a classifier too ([`classify_fn`] infers its types):
 //!
@@ -222,7 +226,8 @@
 //!
 //! A gRPC failure has the HTTP status 200. A classifier of HTTP statuses around a gRPC channel
 //! counts all calls as successes, and so does the default one. With the feature `http`, it logs a
-//! warning, once in a process, when it sees such a response (the default one: of tonic).
+//! warning, once in a process, when it sees such a response: by HTTP/2, with a body of tonic, or
+//! else among the first 1,000 of the process (the default one: with a body of tonic).
 //!
 //! [`.http()`]: crate::CircuitBreakerLayer::http
 //! [`.grpc()`]: crate::CircuitBreakerLayer::grpc

@@ -24,6 +24,24 @@ impl Breaker {
     /// Within another call of the same breaker, also one of a layer, it passes through: the outer
     /// one counts.
     ///
+    /// # With a timeout
+    ///
+    /// [A timeout belongs inside](crate::classify#a-timeout-belongs-inside-the-breaker), and its
+    /// `?` as well: the result of `breaker.call(timeout(limit, work))` is an `Ok` with the result
+    /// of the work in it, so every error of the work would count as a success.
+    ///
+    /// ```
+    /// use std::{io, time::Duration};
+    /// use tokio::{net::TcpStream, time::timeout};
+    /// use tower_breaker::{Breaker, Error};
+    ///
+    /// # async fn example(breaker: &Breaker) -> Result<TcpStream, Error<io::Error>> {
+    /// let limit = Duration::from_secs(2);
+    /// // `Elapsed` converts into an `io::Error`, and into a boxed one.
+    /// breaker.call(async { timeout(limit, TcpStream::connect("10.0.0.1:5432")).await? }).await
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Rejected`] if the call was rejected, or [`Error::Inner`] with the future's own

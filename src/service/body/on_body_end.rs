@@ -29,6 +29,12 @@ use crate::{
 /// What the classifier already takes for a failure, or ignores, when the response arrives is
 /// recorded at that moment.
 ///
+/// Two failures of a body cannot be seen. Over HTTP/2, hyper ends a body whose stream the server
+/// has reset with `NO_ERROR` as if it were complete; only a `Content-Length` that is missed, or a
+/// gRPC status that is missing, shows it. Over HTTP/1, a connection that the dependency breaks
+/// while an upload is still in progress has the same error as an upload that its client has broken
+/// off, and is ignored with it.
+///
 /// A body has ended with the last byte of its length, even if it is not read any further. The
 /// length is the body's own, or the `Content-Length` of the response. A body that is dropped unread
 /// is cancelled: a server may do that to the response of a `HEAD` request (axum does), so probe
