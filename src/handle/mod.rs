@@ -11,6 +11,8 @@ mod source;
 #[cfg(feature = "admin")]
 mod status;
 mod storing;
+#[cfg(test)]
+mod tests;
 mod wait;
 #[cfg(feature = "health-check")]
 mod weak;

@@ -18,6 +18,8 @@ pub mod reject;
 pub mod reqwest_middleware;
 #[expect(clippy::module_inception, reason = "one idea a file, as in tower's own folders")]
 mod service;
+#[cfg(test)]
+mod tests;
 mod wake_on_open;
 
 #[cfg(feature = "grpc")]

@@ -21,7 +21,15 @@ pub(crate) fn module_of(path: &str) -> Module {
 
 impl Source {
     pub(crate) fn parse(module: &Module, text: &str) -> Self {
-        let code = code_of(text);
+        Self::of_code(module, &code_of(text))
+    }
+
+    /// With the module of unit tests at the end of a file.
+    pub(crate) fn parse_with_tests(module: &Module, text: &str) -> Self {
+        Self::of_code(module, &without_comments(text.lines()))
+    }
+
+    fn of_code(module: &Module, code: &str) -> Self {
         let mut source = Self::default();
         let mut read = 0;
         for statement in code.split(';') {
@@ -59,8 +67,11 @@ pub(crate) fn code_of(text: &str) -> String {
     let end = pairs.position(|pair| {
         is_of_tests(pair[0]) && pair[1].starts_with("mod ") && pair[1].ends_with('{')
     });
-    let code = lines.iter().take(end.unwrap_or(lines.len()));
-    let code = code.map(|line| line.split("//").next().unwrap_or_default());
+    without_comments(lines.into_iter().take(end.unwrap_or(usize::MAX)))
+}
+
+fn without_comments<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let code = lines.map(|line| line.split("//").next().unwrap_or_default());
     // A visibility is no import.
     let code = code.collect::<Vec<_>>().join("\n");
     let mut parts = code.split("pub(in ");

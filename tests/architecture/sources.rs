@@ -17,18 +17,21 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// Without unit tests.
     pub(crate) fn read() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut paths = Vec::new();
-        collect(&root, &mut paths);
-        let texts: Vec<(String, String)> = paths
-            .into_iter()
-            .map(|path| {
-                let text = fs::read_to_string(&path).unwrap();
-                (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), text)
-            })
-            .collect();
+        let texts = read_all();
         Self::of(texts.iter().map(|(path, text)| (path.as_str(), text.as_str())))
+    }
+
+    /// With unit tests, also those at the end of a file.
+    pub(crate) fn of_tests() -> Self {
+        let files = read_all().into_iter().filter(|(path, _)| path != "lib.rs");
+        let files = files.map(|(path, text)| (module_of(&path), text));
+        let parse = |(module, text): (Module, String)| {
+            let source = Source::parse_with_tests(&module, &text);
+            (module, source)
+        };
+        Self { files: files.map(parse).collect() }
     }
 
     pub(crate) fn of<'a>(texts: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
@@ -41,20 +44,28 @@ impl Sources {
     }
 
     pub(crate) fn faults_between_modules(&self) -> Vec<String> {
+        let mut faults = self.arrows_upwards();
+        for (module, source) in &self.files {
+            let never: Vec<_> = NEVER.iter().filter(|(owner, _)| *owner == module[0]).collect();
+            for import in &source.imports {
+                let path = import.join("::");
+                let mut words = never.iter().flat_map(|(_, words)| *words);
+                if words.any(|word| path == *word || path.starts_with(&format!("{word}::"))) {
+                    faults.push(format!("{} imports {path}", module.join("::")));
+                }
+            }
+        }
+        faults
+    }
+
+    /// Imports from the same floor, from one above, or through the crate root.
+    pub(crate) fn arrows_upwards(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for (module, source) in &self.files {
             let floor = floor_of(&module[0]);
-            for import in &source.imports {
-                let (name, path) = (module.join("::"), import.join("::"));
-                let never = NEVER.iter().filter(|(owner, _)| *owner == module[0]);
-                let mut words = never.flat_map(|(_, words)| *words);
-                if words.any(|word| path == *word || path.starts_with(&format!("{word}::"))) {
-                    faults.push(format!("{name} imports {path}"));
-                }
-                if import[0] != "crate" {
-                    continue;
-                }
+            for import in source.imports.iter().filter(|import| import[0] == "crate") {
                 let Some(target) = import.get(1) else { continue };
+                let (name, path) = (module.join("::"), import.join("::"));
                 match floor_of(target) {
                     _ if *target == module[0] => {}
                     None => faults.push(format!("{name} imports {path} through the crate root")),
@@ -160,6 +171,16 @@ fn circle_from<'a>(
     let circle = next.copied().find_map(|next| circle_from(next, arrows, path, done));
     path.pop();
     circle
+}
+
+/// The path and the text of each file.
+fn read_all() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    collect(&root, &mut paths);
+    let name = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+    let text = |path: &Path| fs::read_to_string(path).unwrap();
+    paths.iter().map(|path| (name(path), text(path))).collect()
 }
 
 pub(crate) fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {

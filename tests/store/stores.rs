@@ -3,6 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -51,6 +52,24 @@ fn transitions_and_counts_are_stored_without_a_flush() {
     let tripping = breaker("tripping", &store);
     trip(&tripping);
     eventually("the trip is stored", || store.stored("tripping").contains(r#""state":"open""#));
+}
+
+#[test]
+fn an_update_of_the_flush_interval_takes_effect() {
+    let store = SickStore::default();
+    let mut config = Config::default();
+    config.flush_interval = LONG * 60;
+    let breaker = Breaker::builder("updated").config(config.clone()).store(store.clone());
+    let breaker = breaker.build().unwrap();
+    let has_stored = |count| store.stored("updated").contains(count);
+    breaker.try_acquire().unwrap().failure();
+    thread::sleep(Duration::from_millis(50));
+    assert!(!has_stored(r#""failure_count""#));
+    config.flush_interval = Duration::from_millis(20);
+    breaker.update(config).unwrap();
+    eventually("the failure is saved", || has_stored(r#""failure_count":1"#));
+    breaker.try_acquire().unwrap().failure();
+    eventually("the next one is saved too", || has_stored(r#""failure_count":2"#));
 }
 
 #[test]

@@ -13,12 +13,9 @@ use crate::clock::sources::trap::Trap;
 
 const CHILD: &str = "TOWER_BREAKER_CLOCK_TEST";
 
-/// Runs a test of this folder with other clocks, in a child process that runs this test alone.
-pub(super) fn with_other_clocks(path: &str, test: impl FnOnce(&'static Trap)) {
-    isolate(&format!("clock::tests::{path}"), test);
-}
-
-/// The same for any unit test, by its full path.
+/// Runs a unit test, by its full path, with other clocks, in a child process that runs this test
+/// alone. (Unit tests cannot reach `tests/support/child.rs`, and the clocks of a process cannot be
+/// replaced from outside the crate.)
 pub(crate) fn isolate(path: &str, test: impl FnOnce(&'static Trap)) {
     if env::var(CHILD).is_ok_and(|running| running == path) {
         return test(Trap::install());
@@ -35,7 +32,7 @@ pub(crate) fn isolate(path: &str, test: impl FnOnce(&'static Trap)) {
 }
 
 /// Runs a future without a runtime.
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

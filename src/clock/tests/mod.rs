@@ -1,11 +1,6 @@
-//! What the clocks do, and what a breaker does when the machine's clocks misbehave.
+//! What the clocks do. What a breaker does when they misbehave is in `handle::tests`.
 
-mod bad_counter;
 mod basics;
-mod custom;
-mod during_rounds;
-mod faults;
 pub(crate) mod isolated;
-mod parked;
-mod suspended;
-mod wall;
+
+pub(crate) use super::sources::trap::Trap;

@@ -302,26 +302,3 @@ fn new_settings_take_effect() {
     breaker.change_and_mark("2 failures", &attached.marker(), false);
     until("and so is the next change", || store.holds("a", "2 failures"));
 }
-
-/// The same through the public API.
-#[test]
-fn an_update_of_the_flush_interval_takes_effect() {
-    use crate::{config::Config, handle::Breaker, snapshot::Snapshot};
-
-    let store = MemoryStore::new();
-    let mut config = Config { flush_interval: LONG * 60, ..Config::default() };
-    let breaker = Breaker::builder("a").config(config.clone()).store(store.clone());
-    let breaker = breaker.build().unwrap();
-    let stored = || {
-        let bytes = store.load("circuit_breaker:a:state").unwrap()?;
-        Some(Snapshot::from_json(&bytes).unwrap().failure_count)
-    };
-    breaker.try_acquire().unwrap().failure();
-    thread::sleep(Duration::from_millis(50));
-    assert_eq!(stored(), None);
-    config.flush_interval = Duration::from_millis(20);
-    breaker.update(config).unwrap();
-    until("the failure is saved", || stored() == Some(1));
-    breaker.try_acquire().unwrap().failure();
-    until("the next one is saved too", || stored() == Some(2));
-}

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::isolated::with_other_clocks;
+use super::with_other_clocks;
 use crate::{
-    clock::{SystemClock, sources::trap::Trap},
+    clock::{SystemClock, tests::Trap},
     handle::Breaker,
 };
 

@@ -4,10 +4,13 @@ use std::{thread, time::Duration};
 
 use super::{
     faults::{COARSE, begin, with_each_fault},
-    isolated::{block_on, with_other_clocks},
+    with_other_clocks,
 };
 use crate::{
-    clock::{SystemClock, sources::trap::Trap},
+    clock::{
+        SystemClock,
+        tests::{Trap, isolated::block_on},
+    },
     config::{RampUp, Trip, Window},
     handle::Breaker,
     state::State,

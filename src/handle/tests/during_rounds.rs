@@ -11,10 +11,10 @@ use std::{
 
 use super::{
     faults::{COARSE, FAULTS, begin},
-    isolated::with_other_clocks,
+    with_other_clocks,
 };
 use crate::{
-    clock::{sources::trap::Trap, wall},
+    clock::{tests::Trap, wall},
     config::{Trip, Window},
     handle::{Breaker, BreakerBuilder},
     snapshot::{Snapshot, WindowContent},

@@ -8,15 +8,19 @@ use std::{
 
 use tower::{Service, service_fn};
 
-use super::isolated::{block_on, with_other_clocks};
-use crate::{config::Trip, handle::Breaker, service::CircuitBreaker};
+use super::CircuitBreaker;
+use crate::{
+    clock::tests::isolated::{block_on, isolate},
+    config::Trip,
+    handle::Breaker,
+};
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
 
 /// By a clock that no caller reads meanwhile.
 #[test]
 fn a_late_rejection_says_what_was_left_a_second_ago_at_most() {
-    with_other_clocks("parked::a_late_rejection_says_what_was_left_a_second_ago_at_most", |trap| {
+    isolate("service::tests::a_late_rejection_says_what_was_left_a_second_ago_at_most", |trap| {
         let breaker = Breaker::builder("parked")
             .trip_on(Trip::consecutive_failures(1))
             .recovery_timeout(OPEN_TIME)

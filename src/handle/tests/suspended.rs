@@ -2,8 +2,8 @@
 
 use std::{thread, time::Duration};
 
-use super::isolated::{block_on, with_other_clocks};
-use crate::{config::Trip, handle::Breaker, state::State};
+use super::with_other_clocks;
+use crate::{clock::tests::isolated::block_on, config::Trip, handle::Breaker, state::State};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

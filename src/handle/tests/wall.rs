@@ -5,9 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::isolated::{block_on, with_other_clocks};
+use super::with_other_clocks;
 use crate::{
-    clock::ManualClock,
+    clock::{ManualClock, tests::isolated::block_on},
     config::Trip,
     handle::Breaker,
     history::HistoryQuery,
