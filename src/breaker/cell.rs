@@ -12,6 +12,8 @@
 
 mod calls;
 mod fast_path;
+#[cfg(feature = "health-check")]
+mod health_check;
 #[cfg(feature = "redis")]
 mod shared;
 mod transactions;

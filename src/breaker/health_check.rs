@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Machine {
-    fn open_time_left(&self) -> Option<Duration> {
+    pub(super) fn open_time_left(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Open { until, .. } => Some(until.since(self.now)),
             _ => None,
@@ -32,7 +32,12 @@ impl Machine {
         }
     }
 
-    fn open_by_checks(&mut self, failed: u32, is_first: bool, effects: &mut Effects) -> bool {
+    pub(super) fn open_by_checks(
+        &mut self,
+        failed: u32,
+        is_first: bool,
+        effects: &mut Effects,
+    ) -> bool {
         let Phase::Closed(_) = self.phase else { return false };
         let trigger = Trigger { reason: Reason::HealthCheck, failure_count: failed.into() };
         let opens = effects.may_open(self.now);
@@ -43,22 +48,6 @@ impl Machine {
             effects.would_trip = Some(Prevented { trigger, by: PreventedBy::MaxOpenRatio });
         }
         opens
-    }
-}
-
-impl Cell {
-    /// What is left of the open time; `None` unless the circuit is open.
-    pub(crate) fn open_time_left(&'static self) -> Option<Duration> {
-        self.inspect(|machine, _| machine.open_time_left()).flatten()
-    }
-
-    /// Opens the circuit if it is closed, after this many failed checks, and returns whether it
-    /// did. If the circuit's group does not allow it, the first time of a streak is reported.
-    pub(crate) fn open_by_checks(&'static self, failed: u32, is_first: bool) -> bool {
-        let opens = |machine: &mut Machine, effects: &mut Effects| {
-            machine.open_by_checks(failed, is_first, effects)
-        };
-        self.transact(opens).unwrap_or(false)
     }
 }
 

@@ -248,15 +248,14 @@ impl Machine {
         }
     }
 
-    /// The fleet knows the decision, and this replica's state remains its own. `false` if there has
-    /// been another decision meanwhile.
-    pub(crate) fn keep_own(&mut self, decisions: u64) -> bool {
-        let Some(shared) = &mut self.sharing.0 else { return true };
-        let is_latest = shared.decisions == decisions;
-        if is_latest {
+    /// The fleet knows the decision, and this replica's state remains its own. A decision that was
+    /// made meanwhile is still to be submitted.
+    pub(crate) fn keep_own(&mut self, decisions: u64) {
+        if let Some(shared) = &mut self.sharing.0
+            && shared.decisions == decisions
+        {
             shared.decided = None;
         }
-        is_latest
     }
 
     /// Takes a state of the fleet over, unless this replica has decided something meanwhile.

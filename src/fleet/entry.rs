@@ -109,23 +109,19 @@ impl FleetEntry {
     /// What the machine says now. `None` once the breaker is gone.
     pub(super) fn view(&self) -> Option<SharedView> {
         let observer = self.observer.upgrade()?;
-        self.cell
-            .with_shared(&*observer, |machine, _, now, has_waiters| {
-                machine.shared_view(now, has_waiters)
-            })
-            .flatten()
+        self.cell.shared_view(&*observer)
     }
 
     /// What the rate rules have recorded. `None` once the breaker is gone.
     pub(super) fn recorded(&self) -> Option<Recorded> {
         let observer = self.observer.upgrade()?;
-        self.cell.with_shared(&*observer, |machine, _, _, _| machine.recorded())
+        self.cell.with_shared(&*observer, |machine, _| machine.recorded())
     }
 
     /// A rule is met by the calls of all replicas.
     pub(super) fn trip_together(&self, generation: u64, reason: Reason, failure_count: u64) {
         if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, effects, _, _| {
+            self.cell.with_shared(&*observer, |machine, effects| {
                 machine.trip_together(generation, reason, failure_count, effects);
             });
         }
@@ -162,7 +158,7 @@ impl FleetEntry {
             self.health.set_joined();
         }
         if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _, _, _| machine.set_joined(is_joined));
+            self.cell.with_shared(&*observer, |machine, _| machine.set_joined(is_joined));
         }
     }
 
@@ -272,7 +268,7 @@ impl FleetEntry {
 
     pub(super) fn forget_result(&self, lease: u64) {
         if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _, _, _| machine.forget_result(lease));
+            self.cell.with_shared(&*observer, |machine, _| machine.forget_result(lease));
         }
     }
 
@@ -374,9 +370,9 @@ impl FleetEntry {
             remark: self.remark_under(record.fence.token),
         };
         let Some(observer) = self.observer.upgrade() else { return true };
-        let adopted = self.cell.with_shared(&*observer, |machine, effects, _, _| {
-            machine.adopt(decisions, &fleet, effects)
-        });
+        let adopted = self
+            .cell
+            .with_shared(&*observer, |machine, effects| machine.adopt(decisions, &fleet, effects));
         let is_done = adopted.unwrap_or(true);
         self.is_behind &= !is_done;
         is_done
@@ -385,27 +381,25 @@ impl FleetEntry {
     fn keep_own(&mut self, decisions: u64) {
         self.is_behind = false;
         if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _, _, _| machine.keep_own(decisions));
+            self.cell.with_shared(&*observer, |machine, _| machine.keep_own(decisions));
         }
     }
 
     pub(super) fn grant(&self, token: u64, until: Tick) {
         if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _, _, _| machine.grant(token, until));
+            self.cell.with_shared(&*observer, |machine, _| machine.grant(token, until));
         }
     }
 
     /// Notes the next call that meets the open circuit.
     pub(super) fn watch_calls(&self) {
         if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _, _, _| machine.watch_calls());
+            self.cell.with_shared(&*observer, |machine, _| machine.watch_calls());
         }
     }
 
     pub(super) fn take_back(&self, token: u64) -> bool {
         let Some(observer) = self.observer.upgrade() else { return true };
-        self.cell
-            .with_shared(&*observer, |machine, _, _, _| machine.take_back(token))
-            .unwrap_or(true)
+        self.cell.with_shared(&*observer, |machine, _| machine.take_back(token)).unwrap_or(true)
     }
 }

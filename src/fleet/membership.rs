@@ -56,7 +56,7 @@ impl Membership {
         let is_marked = Arc::new(AtomicBool::new(false));
         let (sender, home) = (threads.sender(), threads.home());
         let marker = Marker { id: *id, is_marked: Arc::clone(&is_marked), sender, home };
-        cell.with_shared(&**observer, |machine, _, _, _| {
+        cell.with_shared(&**observer, |machine, _| {
             machine.share(Box::new(marker), threads.counts() == FleetCounts::Shared);
         });
         let weak = Arc::downgrade(observer);

@@ -1,28 +1,26 @@
 //! What the fleet's thread does to the breakers that are shared.
 
 use super::Cell;
-use crate::{
-    breaker::{effects::Effects, machine::Machine, notify::Observer},
-    clock::Reading,
-};
+use crate::breaker::{effects::Effects, machine::Machine, notify::Observer, sharing::SharedView};
 
 impl Cell {
-    /// Works on the machine of the breaker with this observer, brought up to now. The closure also
-    /// gets whether tasks wait for a call to be admitted.
+    /// Changes the machine of the breaker with this observer, brought up to now.
     pub(crate) fn with_shared<T>(
         &'static self,
         observer: &dyn Observer,
-        work: impl FnOnce(&mut Machine, &mut Effects, Reading, bool) -> T,
+        work: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
-        self.with_core(|core| {
-            if !core.is_owned_by(observer) {
-                return None;
-            }
-            let has_waiters = core.has_waiters();
-            let now = core.clock.reading();
-            core.transact_at(now.tick, self.successes(), |machine, effects| {
-                work(machine, effects, now, has_waiters)
+        self.with_owned_core(observer, |core| core.transact(self.successes(), work))
+    }
+
+    /// What the fleet's thread sees of the breaker with this observer.
+    pub(crate) fn shared_view(&'static self, observer: &dyn Observer) -> Option<SharedView> {
+        let view = self.with_owned_core(observer, |core| {
+            let (now, has_waiters) = (core.clock.reading(), core.has_waiters());
+            core.transact_at(now.tick, self.successes(), |machine, _| {
+                machine.shared_view(now, has_waiters)
             })
-        })
+        });
+        view.flatten()
     }
 }

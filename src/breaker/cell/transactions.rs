@@ -6,6 +6,7 @@ use super::{Cell, prepare};
 use crate::{
     breaker::{
         command::Command,
+        core::Core,
         decoded::{self, Decoded},
         effects::Effects,
         machine::Machine,
@@ -29,28 +30,32 @@ impl Cell {
         self.with_core(|core| core.inspect(self.successes(), inspect))
     }
 
-    /// The same for a caller that may outlive the breaker: `None` if the cell is no longer that
-    /// of the breaker with this observer.
+    /// Works on what the lock guards, for a caller that may outlive the breaker: `None` if the cell
+    /// is no longer that of the breaker with this observer.
+    pub(super) fn with_owned_core<T>(
+        &'static self,
+        observer: &dyn Observer,
+        work: impl FnOnce(&mut Core) -> Option<T>,
+    ) -> Option<T> {
+        self.with_core(|core| if core.is_owned_by(observer) { work(core) } else { None })
+    }
+
+    /// Like [`inspect`](Self::inspect), of the breaker with this observer.
     pub(crate) fn inspect_owned<T>(
         &'static self,
         observer: &dyn Observer,
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
-        self.with_core(|core| {
-            core.is_owned_by(observer).then(|| core.inspect(self.successes(), inspect)).flatten()
-        })
+        self.with_owned_core(observer, |core| core.inspect(self.successes(), inspect))
     }
 
-    /// The same for a snapshot that is to be saved.
+    /// Like [`inspect_owned`](Self::inspect_owned), for a snapshot that is to be saved.
     pub(in crate::breaker) fn inspect_to_save<T>(
         &'static self,
         observer: &dyn Observer,
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
-        self.with_core(|core| {
-            let own = core.is_owned_by(observer);
-            own.then(|| core.inspect_to_save(self.successes(), inspect)).flatten()
-        })
+        self.with_owned_core(observer, |core| core.inspect_to_save(self.successes(), inspect))
     }
 
     /// The state as data, if the cell is (still) that of the breaker with this observer. The calls
@@ -67,7 +72,7 @@ impl Cell {
         })
     }
 
-    /// The same for a snapshot that is to be saved.
+    /// Like [`snapshot`](Self::snapshot), to be saved.
     pub(crate) fn snapshot_to_save(
         &'static self,
         observer: &dyn Observer,
@@ -90,7 +95,7 @@ impl Cell {
         self.command_with(command, None);
     }
 
-    /// The same, with what is said about it.
+    /// Like [`command`](Self::command), with what is said about it.
     pub(crate) fn command_with(&'static self, command: Command, remark: Option<Arc<Remark>>) {
         self.transact(|machine, effects| machine.command(command, remark, effects));
     }
@@ -141,10 +146,7 @@ impl Cell {
         observer: &dyn Observer,
         restore: impl FnOnce(&mut Machine, Reading, &mut Effects),
     ) {
-        self.with_core(|core| {
-            if !core.is_owned_by(observer) {
-                return None;
-            }
+        self.with_owned_core(observer, |core| {
             let now = core.clock.reading();
             core.transact_at(now.tick, self.successes(), |machine, effects| {
                 if !machine.has_transitioned() {
@@ -165,8 +167,8 @@ impl Cell {
     ) {
         let mut decoded = self.decode(observer, state);
         let saved = SavedState { snapshot: state, decoded: decoded.as_mut() };
-        self.with_core(|core| {
-            if !core.is_owned_by(observer) || !is_wanted() {
+        self.with_owned_core(observer, |core| {
+            if !is_wanted() {
                 return None;
             }
             core.transact(self.successes(), |machine, effects| {

@@ -144,7 +144,7 @@ impl Rig {
         let (sender, home) = (self.sender.clone(), Arc::default());
         let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender, home };
         let counts = self.agent.settings.counts == FleetCounts::Shared;
-        cell.with_shared(&*observer, |machine, _, _, _| machine.share(Box::new(marker), counts));
+        cell.with_shared(&*observer, |machine, _| machine.share(Box::new(marker), counts));
         let (weak, health) = (Arc::downgrade(&observer), Arc::<BreakerHealth>::default());
         let entry = FleetEntry::new(id, name.into(), cell, weak, is_marked, health);
         self.agent.take(Message::Attach(Box::new(entry), Attaching::new(&Arc::default())));
