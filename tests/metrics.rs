@@ -280,6 +280,20 @@ fn the_stores_of_a_tiered_one_are_reported_apart() {
     eventually_says("pair_far", (1.0, 0.0));
 }
 
+/// Without a save, a read or a question for its health while it hangs.
+#[test]
+fn a_far_store_that_hangs_is_reported_while_it_does() {
+    let (near, far) = (SickStore::labelled("answers"), SickStore::labelled("hangs"));
+    let one = breaker("one", Tiered::new(near, far.clone()));
+    eventually_says("hangs", (1.0, 0.0));
+    far.show(Symptom::Hangs);
+    one.force_open();
+    eventually("the far store hangs", || healthy("hangs") == Some(0.0));
+    eventually_says("answers", (1.0, 0.0));
+    far.heal();
+    eventually_says("hangs", (1.0, 0.0));
+}
+
 #[test]
 fn a_healthy_far_store_does_not_hide_an_unhealthy_one_with_the_same_label() {
     let [ill, well] = [SickStore::labelled("distant"), SickStore::labelled("distant")];

@@ -40,6 +40,11 @@ impl StoreError {
             | Self::Other(cause) => cause,
         }
     }
+
+    /// Whether every other call would meet this error too.
+    pub(crate) const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Misconfigured(_))
+    }
 }
 
 impl fmt::Display for StoreError {

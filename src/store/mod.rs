@@ -104,6 +104,7 @@
 
 #[cfg(any(feature = "redb", feature = "sled"))]
 mod aside;
+mod attempts;
 mod drop_budget;
 mod durable;
 mod entry;
@@ -124,6 +125,7 @@ mod state_store;
 mod tiered;
 
 pub use crate::{error::FlushError, health::StoreHealth};
+pub(crate) use attempts::Attempts;
 pub(crate) use drop_budget::{DropWait, LONGEST_DROP};
 pub use entry::SaveEntry;
 pub use error::StoreError;

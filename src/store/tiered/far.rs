@@ -10,11 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{
-    copy,
-    health::FarHealth,
-    pending::{Pending, is_outage},
-};
+use super::{copy, health::FarHealth, pending::Pending};
 use crate::{
     clock::wall,
     health::StoreHealth,
@@ -94,12 +90,14 @@ impl Content {
 
 impl Far {
     pub(super) fn new(near: &Arc<dyn StateStore>, store: Arc<dyn StateStore>) -> Self {
-        let metrics = StoreMetrics::new(&label(&**near, &*store));
+        let label = label(&**near, &*store);
+        let metrics = StoreMetrics::new(&label);
+        let content = Content { health: FarHealth::new(&label), ..Content::default() };
         let shared = Arc::new(FarInner {
             near: Arc::downgrade(near),
             store,
             metrics,
-            content: Mutex::default(),
+            content: Mutex::new(content),
             wake: Condvar::new(),
             idle: Condvar::new(),
             process: OnceLock::new(),
@@ -120,8 +118,9 @@ impl Far {
         let mut content = self.content();
         add(&mut content.pending);
         content.shed();
-        content.health.check(Instant::now());
         self.0.wake.notify_one();
+        drop(content);
+        self.notice_hang();
     }
 
     /// Reads something. `None`: the far store fails, or does not answer soon.
@@ -133,16 +132,14 @@ impl Far {
             return None;
         }
         let (reply, answer) = mpsc::sync_channel(1);
+        self.notice_hang();
         let mut content = self.content();
-        if !content.is_running || content.health.check(Instant::now()) {
-            return None;
-        }
-        if content.health.is_degraded() {
+        if !content.is_running || content.health.is_degraded() {
             return None;
         }
         content.reads.push_back(Box::new(move |store| {
             let value = read(store)?;
-            // An error: it was not waited for.
+            // Fails if the reader has stopped waiting.
             let _ = reply.send(value);
             Ok(())
         }));
@@ -160,8 +157,9 @@ impl Far {
         !self.is_forked() && lock(&self.0.content).pending.holds(key)
     }
 
-    /// Starts the thread if it could not be started when there was something to do.
-    pub(super) fn ensure_thread(&self) {
+    /// Starts the thread if it could not be started when there was something to do, and notices a
+    /// call that hangs. The near store's writer calls this about once a second.
+    pub(super) fn check_thread(&self) {
         if self.is_forked() {
             return;
         }
@@ -170,6 +168,19 @@ impl Far {
         drop(content);
         if is_needed {
             drop(self.content());
+        }
+        self.notice_hang();
+    }
+
+    /// Notices a call that does not return, which the thread that made it cannot report, and a
+    /// thread that could not be started. The gauges then say that the store is degraded.
+    fn notice_hang(&self) {
+        let mut content = lock(&self.0.content);
+        content.health.detect_hang(Instant::now());
+        let has_degraded = content.health.take_degraded();
+        drop(content);
+        if has_degraded {
+            self.0.record_gauges();
         }
     }
 
@@ -184,9 +195,8 @@ impl Far {
             let since = *self.0.forked_since.get_or_init(wall);
             return StoreHealth::Degraded { since, reason: FORKED.to_owned(), pending: 0 };
         }
-        self.ensure_thread();
-        let mut content = lock(&self.0.content);
-        content.health.check(Instant::now());
+        self.check_thread();
+        let content = lock(&self.0.content);
         content.health.value(content.pending.len())
     }
 
@@ -311,7 +321,7 @@ impl FarInner {
 
     fn write(&self, mut pending: Pending) -> Result<(), StoreError> {
         let mut written = self.metrics.record_write(|| self.call(|store| pending.write(store)));
-        if written.as_ref().is_err_and(|error| !is_outage(error)) {
+        if written.as_ref().is_err_and(|error| !error.is_outage()) {
             written = self.call(|store| pending.write_each(store));
         }
         let mut content = lock(&self.content);
@@ -365,7 +375,12 @@ impl FarInner {
         if content.pending.is_empty() || content.health.is_degraded() {
             self.idle.notify_all();
         }
+        content.health.take_degraded();
         drop(content);
+        self.record_gauges();
+    }
+
+    fn record_gauges(&self) {
         self.metrics.record_gauges(|| self.gauges());
     }
 

@@ -1,6 +1,10 @@
 //! What is known about the far store.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use crate::{clock::wall, health::StoreHealth, sync::log};
 
@@ -12,8 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct FarHealth {
+    /// The store's label in metrics.
+    label: Arc<str>,
     trouble: Option<FarTrouble>,
     call_began: Option<Instant>,
+    /// Whether it became degraded since this was last asked.
+    has_degraded: bool,
 }
 
 struct FarTrouble {
@@ -24,6 +32,10 @@ struct FarTrouble {
 }
 
 impl FarHealth {
+    pub(super) fn new(label: &str) -> Self {
+        Self { label: label.into(), ..Self::default() }
+    }
+
     pub(super) const fn begin_call(&mut self, now: Instant) {
         self.call_began = Some(now);
     }
@@ -32,13 +44,16 @@ impl FarHealth {
         self.call_began = None;
     }
 
-    /// Whether a call is under way that does not return. Says so in the log, once.
-    pub(super) fn check(&mut self, now: Instant) -> bool {
-        let hangs = self.call_began.is_some_and(|began| now - began > PATIENCE);
-        if hangs {
+    /// A call that is under way and does not return makes the store degraded.
+    pub(super) fn detect_hang(&mut self, now: Instant) {
+        if self.call_began.is_some_and(|began| now - began > PATIENCE) {
             self.failed("the store does not answer", now);
         }
-        hangs
+    }
+
+    /// Whether it became degraded since this was last asked: then the gauges are to be recorded.
+    pub(super) const fn take_degraded(&mut self) -> bool {
+        mem::replace(&mut self.has_degraded, false)
     }
 
     pub(super) fn failed(&mut self, reason: &str, now: Instant) {
@@ -50,9 +65,11 @@ impl FarHealth {
             }
             return;
         }
+        self.has_degraded = true;
         log(|| {
             tracing::warn!(
                 target: "tower_breaker",
+                store = &*self.label,
                 reason,
                 "far store degraded: continuing with the near store, and retrying; until it works, \
                  state is lost together with this host, so make it available again",
@@ -73,6 +90,7 @@ impl FarHealth {
             log(|| {
                 tracing::info!(
                     target: "tower_breaker",
+                    store = &*self.label,
                     "far store healthy again: saving to it what the near store holds",
                 );
             });
@@ -123,11 +141,16 @@ mod tests {
     fn a_call_that_takes_too_long_is_trouble() {
         let (mut health, now) = (FarHealth::default(), Instant::now());
         health.begin_call(now);
-        assert!(!health.check(now + Duration::from_millis(900)));
-        assert!(health.check(now + Duration::from_millis(1100)));
+        health.detect_hang(now + Duration::from_millis(900));
+        assert!(!health.is_degraded() && !health.take_degraded());
+        health.detect_hang(now + Duration::from_millis(1100));
+        assert!(health.is_degraded() && health.take_degraded());
+        health.detect_hang(now + Duration::from_millis(1200));
+        assert!(!health.take_degraded(), "once");
         assert!(health.value(3).to_string().contains("does not answer"));
         health.end_call();
-        assert!(!health.check(now + Duration::from_secs(9)));
+        health.detect_hang(now + Duration::from_secs(9));
         assert!(health.is_degraded(), "until something works");
+        assert!(health.worked() && !health.take_degraded());
     }
 }

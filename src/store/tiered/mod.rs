@@ -241,7 +241,7 @@ impl StateStore for Tiered {
     fn verify(&self) -> Result<(), StoreError> {
         let now = Instant::now();
         lock(&self.shared.listing).take_if(|listing| listing.is_abandoned(now));
-        self.shared.far.ensure_thread();
+        self.shared.far.check_thread();
         self.shared.near.verify()
     }
 

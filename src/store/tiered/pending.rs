@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::store::{
+    attempts::Attempts,
     entry::SaveEntry,
     error::StoreError,
     history_store::{HistoryRecord, HistoryStore},
@@ -200,25 +201,29 @@ impl Pending {
     /// Writes one key at a time, where all at once fails for a reason that may lie in one of them.
     /// Returns the first error; without one, nothing is left.
     pub(super) fn write_each(&mut self, store: &dyn StateStore) -> Result<(), StoreError> {
-        let mut attempts = Attempts::default();
-        self.values.retain(|_, entry| attempts.fails(|| store.save(entry)));
-        self.deletes
-            .retain(|key, removal| attempts.fails(|| removal.values(store, slice::from_ref(key))));
+        let (mut attempts, mut first_error) = (Attempts::default(), None);
+        let mut fails = |call: &dyn Fn() -> Result<(), StoreError>| {
+            !attempts.works(call, |error| {
+                first_error.get_or_insert(error);
+            })
+        };
+        self.values.retain(|_, entry| fails(&|| store.save(entry)));
+        self.deletes.retain(|key, removal| fails(&|| removal.values(store, slice::from_ref(key))));
         let Some(histories) = store.history() else {
             self.forget_histories();
-            return attempts.result();
+            return first_error.map_or(Ok(()), Err);
         };
-        self.removals.retain(|key, removal| attempts.fails(|| removal.history(histories, key)));
+        self.removals.retain(|key, removal| fails(&|| removal.history(histories, key)));
         self.histories.retain(|key, records| {
             let records: Vec<_> = records.values().cloned().collect();
             let must_wait = self.removals.contains_key(key);
-            must_wait || attempts.fails(|| histories.append(key, &records))
+            must_wait || fails(&|| histories.append(key, &records))
         });
         self.trims.retain(|key, (older_than, keep)| {
             let must_wait = self.removals.contains_key(key) || self.histories.contains_key(key);
-            must_wait || attempts.fails(|| histories.trim(key, *older_than, *keep))
+            must_wait || fails(&|| histories.trim(key, *older_than, *keep))
         });
-        attempts.result()
+        first_error.map_or(Ok(()), Err)
     }
 
     /// The store keeps none.
@@ -255,35 +260,6 @@ fn note(removals: &mut HashMap<String, Removal>, key: &str, removal: Removal) {
 
 fn first<T: Copy>(of: &HashMap<String, T>) -> Option<(String, T)> {
     of.iter().next().map(|(key, value)| (key.clone(), *value))
-}
-
-/// Calls of which each is made whether or not others fail, until one meets an outage.
-#[derive(Default)]
-struct Attempts {
-    first_error: Option<StoreError>,
-    is_outage: bool,
-}
-
-impl Attempts {
-    /// Whether this call fails, or is not made.
-    fn fails(&mut self, call: impl FnOnce() -> Result<(), StoreError>) -> bool {
-        if self.is_outage {
-            return true;
-        }
-        let Err(error) = call() else { return false };
-        self.is_outage = is_outage(&error);
-        self.first_error.get_or_insert(error);
-        true
-    }
-
-    fn result(self) -> Result<(), StoreError> {
-        self.first_error.map_or(Ok(()), Err)
-    }
-}
-
-/// Whether every other call would meet this error too.
-pub(super) const fn is_outage(error: &StoreError) -> bool {
-    matches!(error, StoreError::Unavailable(_) | StoreError::Misconfigured(_))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn until(mut happened: impl FnMut() -> bool) {
 
 #[test]
 fn a_thread_that_could_not_be_started_is_started_without_another_write() {
-    for ask in [|far: &Far| far.ensure_thread(), |far: &Far| drop(far.health())] {
+    for ask in [|far: &Far| far.check_thread(), |far: &Far| drop(far.health())] {
         let store = MemoryStore::new();
         let (_near, far) = far(&store);
         seam::REFUSES.set(true);
@@ -55,7 +55,7 @@ fn a_forked_process_says_so_and_waits_for_nothing() {
             save(&far, "other");
             assert_eq!(far.read(|store| store.load("key")), None);
             assert!(!far.awaits("other"));
-            far.ensure_thread();
+            far.check_thread();
             let health = far.health();
             assert!(health.is_degraded() && health.to_string().contains("forked"));
             assert_eq!(far.health(), health);
