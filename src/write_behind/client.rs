@@ -1,4 +1,4 @@
-//! The only place that calls a store.
+//! The only place in `write_behind` that calls a store.
 //!
 //! Each call is guarded: the watchdog notices if it does not return, a panic becomes an error, and
 //! calls that save are recorded in the metrics.
@@ -124,7 +124,7 @@ impl StoreClient {
         self.call_part(|store| store.save_reachable(entries))
     }
 
-    /// What such a call takes says nothing about others.
+    /// Its duration must not influence the predictions for other calls.
     fn call_part<T>(
         &self,
         job: impl FnOnce(&dyn StateStore) -> Result<T, StoreError>,
@@ -144,7 +144,8 @@ impl StoreClient {
         self.call(|store| store.visit_page(after, limit, visit))
     }
 
-    /// The same, of what can be reached while a part of the store cannot be read.
+    /// Like [`visit_page`](Self::visit_page), of what can be reached while a part of the store
+    /// cannot be read.
     #[cfg(feature = "keyed")]
     pub(super) fn visit_reachable_page(
         &self,

@@ -206,7 +206,7 @@ impl Health {
         self.last_call
     }
 
-    /// A call is not to count that came after one which took this long.
+    /// Restores the duration of the last call, so that a later one does not count.
     pub(super) const fn set_last_call(&mut self, took: Duration) {
         self.last_call = took;
     }

@@ -30,11 +30,66 @@ impl KnownStore {
     }
 
     pub(super) fn shared(store: Arc<dyn StateStore>) -> Self {
-        let (id, label) = (store.id(), store.label().into());
-        let expires = AssertUnwindSafe(|| store.expires_by_itself());
-        let sweeps = AssertUnwindSafe(|| store.needs_sweep());
-        let expires_by_itself = catch_unwind(expires).unwrap_or(false);
-        let needs_sweep = catch_unwind(sweeps).unwrap_or(true);
+        // A store that panics is one that says nothing of itself.
+        let address = Arc::as_ptr(&store).cast::<()>().addr();
+        let id = ask(|| store.id(), address);
+        let label = ask(|| Arc::from(store.label()), Arc::from("custom"));
+        let expires_by_itself = ask(|| store.expires_by_itself(), false);
+        let needs_sweep = ask(|| store.needs_sweep(), true);
         Self { store, id, label, expires_by_itself, needs_sweep }
+    }
+}
+
+fn ask<T>(question: impl FnOnce() -> T, otherwise: T) -> T {
+    catch_unwind(AssertUnwindSafe(question)).unwrap_or(otherwise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KnownStore;
+    use crate::store::{SaveEntry, StateStore, StoreError};
+
+    struct Panics;
+
+    impl StateStore for Panics {
+        fn load(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(None)
+        }
+
+        fn load_page(
+            &self,
+            _: Option<&str>,
+            _: usize,
+        ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn save(&self, _: &SaveEntry) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn delete(&self, _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn id(&self) -> usize {
+            panic!("no id")
+        }
+
+        fn label(&self) -> &str {
+            panic!("no label")
+        }
+
+        fn needs_sweep(&self) -> bool {
+            panic!("no idea")
+        }
+    }
+
+    #[test]
+    fn a_store_that_panics_when_asked_what_it_is_gets_the_defaults() {
+        let (one, other) = (KnownStore::new(Panics), KnownStore::new(Panics));
+        assert_ne!(one.id, other.id);
+        assert_eq!(&*one.label, "custom");
+        assert!(one.needs_sweep && !one.expires_by_itself);
     }
 }

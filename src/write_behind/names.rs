@@ -2,20 +2,21 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering::SeqCst},
         mpsc::{self, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     client::{Monitor, StoreClient},
+    health::Now,
     keys,
     known_store::KnownStore,
     threads::Starter,
-    watchdog::PATIENCE,
+    watchdog::{self, PATIENCE, Watched},
 };
 use crate::{
     snapshot::Snapshot,
@@ -83,6 +84,7 @@ impl NameSearch {
             Ok(()) => drop(first_ended.recv_timeout(wait)),
             Err(error) => log(|| {
                 tracing::warn!(
+                    target: "tower_breaker",
                     %error,
                     "no thread to read the names of stored circuit breakers: until one can be \
                      started, breakers of a group are restored when their keys are used; raise \
@@ -103,6 +105,42 @@ impl NameSearch {
     }
 }
 
+/// The call under way, for the watchdog. Whatever the search learns of the store's health, it
+/// keeps to itself: the store may have a breaker, whose writer has a client of its own.
+pub(super) struct SearchCall(pub(super) Arc<Monitor>);
+
+impl Watched for SearchCall {
+    fn check(&self) -> bool {
+        let monitor = &self.0;
+        let age = monitor.health().call_age(Instant::now());
+        let is_news = age.filter(|age| *age >= monitor.patience).is_some_and(|waited| {
+            // The guard of the lock must not last until the log.
+            monitor.health().overdue(waited, Now::read()).is_some()
+        });
+        if is_news {
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    store = monitor.metrics.label(),
+                    "the store does not answer while the names of stored circuit breakers are \
+                     read: until it does, breakers of a group are restored when their keys are \
+                     used; check the store",
+                );
+            });
+        }
+        age.is_some()
+    }
+}
+
+/// A client whose calls the watchdog watches as long as the second value lives.
+pub(super) fn watched_client(store: KnownStore) -> (StoreClient, Arc<SearchCall>) {
+    let monitor = Arc::new(Monitor::new(PATIENCE, &store));
+    let call = Arc::new(SearchCall(Arc::clone(&monitor)));
+    let watched: Weak<dyn Watched> = Arc::downgrade(&call) as _;
+    watchdog::watch(watched);
+    (StoreClient::new(store, monitor), call)
+}
+
 fn search(
     wanted: &NamesWanted,
     mut found: impl FnMut(Vec<String>),
@@ -114,8 +152,7 @@ fn search(
     loop {
         // Between two attempts, the store is not held.
         let Some(store) = (wanted.store)() else { return };
-        let client = StoreClient::new(store.clone(), Arc::new(Monitor::new(PATIENCE, &store)));
-        drop(store);
+        let (client, _watched) = watched_client(store);
         let names = read(&client, wanted, StoreClient::visit_page, true);
         let is_complete = match names {
             Ok(names) => {
@@ -126,6 +163,8 @@ fn search(
                 if first.is_some() {
                     log(|| {
                         tracing::warn!(
+                            target: "tower_breaker",
+                            store = client.label(),
                             %error,
                             "the names of stored circuit breakers could not be read: until they \
                              can, breakers of a group are restored when their keys are used; check \
@@ -144,12 +183,18 @@ fn search(
                 false
             }
         };
+        if is_complete && first.is_none() {
+            log(|| {
+                tracing::info!(
+                    target: "tower_breaker",
+                    store = client.label(),
+                    "the names of stored circuit breakers were read",
+                );
+            });
+        }
         drop_blocking(client);
         if is_complete {
             done();
-            if first.is_none() {
-                log(|| tracing::info!("the names of stored circuit breakers were read"));
-            }
             return;
         }
         first = None;

@@ -109,3 +109,18 @@ fn a_breaker_rebuilt_while_the_store_hangs_gets_its_own_last_state() {
     assert_eq!(again.state(), "open");
     drop(attached);
 }
+
+#[cfg(feature = "keyed")]
+#[test]
+fn a_store_that_hangs_while_names_are_read_is_noticed() {
+    use super::super::{known_store::KnownStore, names::watched_client};
+
+    let store = Faulty::new(Fault::Hangs);
+    let (client, call) = watched_client(KnownStore::new(store.clone()));
+    std::thread::scope(|scope| {
+        scope.spawn(move || client.load("key"));
+        until("the watchdog notices it", || call.0.health().is_stalled());
+        store.set(Fault::None);
+        until("and its end", || !call.0.health().is_stalled());
+    });
+}
