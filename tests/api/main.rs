@@ -12,3 +12,4 @@ mod events;
 mod listener_panics;
 mod newcomer;
 mod optional;
+mod readme;
