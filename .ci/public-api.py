@@ -6,12 +6,13 @@ usage: .ci/public-api.py             compare, and fail on a difference
 
 The list comes from rustdoc's JSON with all features. Items under `#[doc(hidden)]` are not in it.
 The crates whose types appear in signatures must be those of tests/api/public-dependencies.txt, in
-the versions given there.
+the versions given there. A float is a share or a factor, and never a time.
 """
 
 import difflib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ from api_list import Api
 ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "tests/api/public-api.txt"
 DEPENDENCIES = ROOT / "tests/api/public-dependencies.txt"
+# What a float may be, by the words in its name.
+FLOATS = {"credit", "jitter", "multiplier", "rate", "ratio", "start", "threshold"}
 # Formats that api_list.py is known to read.
 FORMATS = range(56, 60)
 HEADER = """\
@@ -78,6 +81,18 @@ def check_dependencies(foreign, packages):
     return faults
 
 
+def check_floats(text):
+    """Returns the lines with a float that may be a time."""
+    faults = []
+    for line in text.splitlines():
+        named = re.findall(r"(\w+): (?:Option<)?f(?:32|64)\b", line)
+        returned = re.findall(r"(\w+)(?:<[^>]*>)?\([^)]*\) -> (?:Option<)?f(?:32|64)\b", line)
+        is_other = "f64" in line.replace("Option<f64>", "f64") and not named and not returned
+        if is_other or any(not FLOATS & set(name.split("_")) for name in named + returned):
+            faults.append(line)
+    return faults
+
+
 def main():
     meta = metadata()
     api = Api(document(meta["target_directory"]))
@@ -102,6 +117,11 @@ def main():
         print("\nThe crates that the API names differ from tests/api/public-dependencies.txt:")
         print("\n".join(f"- {fault}" for fault in faults))
         print("A breaking release of such a crate is a breaking release of this crate.")
+    times = check_floats(text)
+    if times:
+        status = 1
+        print("\nA time is a `Duration`; add the word for another quantity to `FLOATS`:")
+        print("\n".join(times))
     if status == 0:
         print(f"{len(text[len(HEADER):].splitlines())} lines agree; they name types of "
               f"{len(api.foreign)} other crates")

@@ -57,6 +57,35 @@ fn each_program_fails_to_compile_with_the_error_that_it_declares() -> Result<(),
     Ok(())
 }
 
+/// Programs above show what most of them say.
+#[test]
+fn each_public_trait_says_what_to_do_where_it_is_not_implemented() {
+    let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let (mut traits, mut silent) = (0, Vec::new());
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap_or_default();
+        let mut advises = false;
+        // A trait within a module is one that seals another.
+        for line in source.lines().filter(|line| !line.starts_with(' ')) {
+            if line.starts_with("pub trait ") {
+                traits += 1;
+                if !advises {
+                    silent.push(line.to_owned());
+                }
+            }
+            // Attributes and comments stand before their item, at most with lines of their own.
+            advises = line.starts_with("#[diagnostic::on_unimplemented(")
+                || advises && (line.starts_with('#') || line.starts_with("/") || line == ")]");
+        }
+    }
+    assert!(traits > 20, "the traits are found");
+    assert_eq!(silent, [""; 0]);
+}
+
 fn programs(folder: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
     let mut programs = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -109,7 +138,7 @@ fn package(root: &Path, programs: &[Program]) -> Result<PathBuf, Box<dyn Error>>
          wrong = []\n\
          [dependencies]\n\
          tower-breaker = {{ path = '{}', default-features = false, \
-         features = [\"http\", \"retry\"] }}\n\
+         features = [\"grpc\", \"keyed\", \"retry\"] }}\n\
          axum = {{ version = \"*\", default-features = false }}\n\
          http = \"*\"\n\
          tower = {{ version = \"*\", features = [\"retry\", \"util\"] }}\n",

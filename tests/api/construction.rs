@@ -5,9 +5,12 @@ use tonic::{body::Body, transport::Channel};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
 use tower_breaker::{
     BoxError, Breaker, CircuitBreaker, CircuitBreakerLayer, Error, GrpcCircuitBreaker,
-    HttpCircuitBreaker, KeyedBreakers, OnBodyEnd, Registry, Rejected, State, Trip,
+    HttpCircuitBreaker, KeyedBreakers, KeyedCircuitBreakerLayer, OnBodyEnd, Registry, Rejected,
+    State, Trip,
     classify::{self, ErrorsAsFailures},
+    health_check::HealthCheck,
     reject::{self, RejectAsError, RejectAsTonicStatus},
+    reqwest_middleware::{BreakerMiddleware, KeyedBreakerMiddleware},
     retry::{Classified, Network, RetryPolicy, kind},
 };
 
@@ -139,5 +142,33 @@ fn debug_output_names_the_types_of_closures() {
     ];
     for printed in printed {
         assert_eq!(printed.matches(here).count(), 1, "{printed}");
+    }
+}
+
+#[test]
+fn debug_output_names_the_types_of_closures_in_wrappers_and_middlewares() {
+    let here = "debug_output_names_the_types_of_closures_in_wrappers_and_middlewares::{{closure}}";
+    let succeeds = |_: &Result<(), ()>| tower_breaker::Outcome::Success;
+    let answers = || service_fn(|(): ()| async { Ok::<(), ()>(()) });
+    let group = || KeyedBreakers::builder("hosts").build().unwrap();
+    let layer = || CircuitBreakerLayer::new(breaker());
+    let by_key = KeyedCircuitBreakerLayer::by_key(group(), |_: &u32| None);
+    let by_host = KeyedBreakerMiddleware::by_host(group());
+    let printed = [
+        format!("{:?}", classify::classify_fn(succeeds)),
+        format!("{:?}", classify::search_errors(succeeds)),
+        format!("{:?}", reject::FallbackService(answers())),
+        format!("{:?}", layer().classify_with(|_: &()| ErrorsAsFailures)),
+        format!("{:?}", layer().exempt(|_: &()| true)),
+        format!("{:?}", layer().wrap_body(|(): ()| ())),
+        format!("{:?}", HealthCheck::new(|| async { Ok::<(), std::io::Error>(()) })),
+        format!("{:?}", by_key.layer(())),
+        format!("{by_key:?}"),
+        format!("{:?}", BreakerMiddleware::new(breaker()).exempt(|_| true)),
+        format!("{:?}", BreakerMiddleware::new(breaker()).classify_with(|_, _| ErrorsAsFailures)),
+        format!("{:?}", by_host.exempt(|_| true)),
+    ];
+    for printed in printed {
+        assert!(printed.contains(here), "{printed}");
     }
 }

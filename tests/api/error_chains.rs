@@ -10,6 +10,7 @@ use tower_breaker::{
     BoxError, Breaker, Error, Rejected,
     reject::{Reject, RejectAsTonicStatus},
     retry::is_transient,
+    store::StoreError,
 };
 
 /// An error with a source.
@@ -95,6 +96,22 @@ fn an_error_of_the_inner_service_is_printed_as_if_there_were_no_breaker() {
         assert_eq!(report(&*with), report(&*without));
         assert!(is_transient(&*with), "{with:?}");
         assert_eq!(Rejected::find(&*with), None);
+    }
+}
+
+#[test]
+fn an_error_of_a_store_prints_its_cause_once() {
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    let cases: Vec<(StoreError, String)> = vec![
+        (StoreError::Unavailable(full().into()), format!("store unavailable: {}", full())),
+        (StoreError::Corrupt(Failed("odd", None).into()), "stored data is corrupt: odd".to_owned()),
+        (
+            StoreError::Other(Failed("not saved", Some(full().into())).into()),
+            format!("store failed: not saved: {}", full()),
+        ),
+    ];
+    for (error, printed) in cases {
+        assert_eq!(report(&error), printed);
     }
 }
 

@@ -244,7 +244,9 @@ async fn listeners_receive_changes_of_the_stores_health() {
 async fn without_a_store_there_is_nothing_to_flush() {
     let breaker = Breaker::builder("memory").build().unwrap();
     breaker.flush().await.unwrap();
-    assert_eq!(breaker.store_health(), StoreHealth::NoStore);
+    let health = breaker.store_health();
+    assert_eq!(health, StoreHealth::NoStore);
+    assert!(health.is_healthy() && !health.is_degraded(), "nothing is wrong");
 }
 
 #[test]

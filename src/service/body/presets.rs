@@ -8,6 +8,11 @@ use crate::service::record_when::{Exempt, OnResponse, sealed::Sealed};
 /// What `.http()` and `.grpc()` make of the setting that a layer has: each replaces what the other
 /// one has set, and keeps what `.on_body_end(..)`, `.wrap_body(..)` and `.exempt(..)` have set. It
 /// is sealed.
+#[diagnostic::on_unimplemented(
+    message = "`.http()` and `.grpc()` cannot replace the setting `{Self}`",
+    label = "not known to say when outcomes are recorded",
+    note = "in generic code, add the bound `{Self}: tower_breaker::body::SetPreset`"
+)]
 pub trait SetPreset: Sealed + Sized {
     /// The setting after `.http()`.
     type Http;

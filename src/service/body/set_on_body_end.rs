@@ -7,6 +7,11 @@ use crate::service::record_when::{Exempt, OnResponse, sealed::Sealed};
 
 /// What `.on_body_end(..)` makes of the setting that a layer has: it keeps which requests count,
 /// and how bodies are wrapped. It is sealed.
+#[diagnostic::on_unimplemented(
+    message = "`.on_body_end(..)` cannot replace the setting `{Self}`",
+    label = "not known to say when outcomes are recorded",
+    note = "in generic code, add the bound `{Self}: tower_breaker::body::SetOnBodyEnd`"
+)]
 pub trait SetOnBodyEnd: Sealed {
     /// The setting afterwards.
     type Output;

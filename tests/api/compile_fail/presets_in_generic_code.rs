@@ -1,0 +1,35 @@
+//! The methods that set when an outcome is recorded replace a setting of the layer.
+//!
+//! E0277: SetPreset; SetOnBodyEnd
+//! says: `.http()` and `.grpc()` cannot replace the setting `O`
+//! says: in generic code, add the bound `O: tower_breaker::body::SetPreset`
+//! says: `.on_body_end(..)` cannot replace the setting `O`
+//! says: in generic code, add the bound `O: tower_breaker::body::SetOnBodyEnd`
+
+#[cfg(not(feature = "wrong"))]
+use tower_breaker::body::{SetOnBodyEnd, SetPreset};
+use tower_breaker::{CircuitBreakerLayer, OnBodyEnd};
+
+#[cfg(not(feature = "wrong"))]
+fn set<C, R, O: SetPreset + SetOnBodyEnd + Clone>(layer: CircuitBreakerLayer<C, R, O>)
+where
+    C: Clone,
+    R: Clone,
+{
+    drop(layer.clone().http());
+    drop(layer.on_body_end(OnBodyEnd::new()));
+}
+
+#[cfg(feature = "wrong")]
+fn set<C, R, O: Clone>(layer: CircuitBreakerLayer<C, R, O>)
+where
+    C: Clone,
+    R: Clone,
+{
+    drop(layer.clone().http());
+    drop(layer.on_body_end(OnBodyEnd::new()));
+}
+
+fn main() {
+    set(CircuitBreakerLayer::builder("generic").build().unwrap());
+}
