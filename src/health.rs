@@ -63,7 +63,7 @@ impl fmt::Display for StoreHealth {
                 write!(f, "degraded, {pending} unsaved: {reason}")
             }
             Self::Superseded { .. } => {
-                f.write_str("not saved: a younger circuit breaker of this name is")
+                f.write_str("not saved: a newer circuit breaker with this name is saved instead")
             }
         }
     }

@@ -76,7 +76,7 @@ impl Action {
             Some(_) if self == Self::Trip => {
                 Err(Problem::bad_request("a trip has no \"for\": it lasts for the open time"))
             }
-            Some(Duration::ZERO) => Err(Problem::bad_request("\"for\" has to be longer than 0")),
+            Some(Duration::ZERO) => Err(Problem::bad_request("\"for\" must be longer than 0")),
             Some(time) => Ok(change.lasting(time)),
         }
     }

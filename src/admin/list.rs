@@ -61,18 +61,21 @@ impl ListQuery {
                 ("order", "name") => list.order = Order::Name,
                 ("order", "urgency") => list.order = Order::Urgency,
                 ("order", _) => {
-                    let detail = "\"order\" has to be \"name\" or \"urgency\"";
+                    let detail = "\"order\" must be \"name\" or \"urgency\"";
                     return Err(Problem::bad_request(detail));
                 }
                 ("limit", value) => {
                     let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                    list.limit =
-                        limit.ok_or(Problem::bad_request("\"limit\" has to be from 1 to 10000"))?;
+                    list.limit = limit.ok_or_else(|| {
+                        Problem::bad_request("\"limit\" must be between 1 and 10000")
+                    })?;
                 }
                 ("after", value) => {
-                    let after = id::to_name(value).ok_or(Problem::not_found(
-                        "\"after\" is no id: it has to be the \"next\" of an earlier page",
-                    ))?;
+                    let after = id::to_name(value).ok_or_else(|| {
+                        Problem::not_found(
+                            "\"after\" is no id: it must be the \"next\" of an earlier page",
+                        )
+                    })?;
                     list.after = Some(after);
                 }
                 _ => {

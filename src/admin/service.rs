@@ -261,7 +261,7 @@ impl AdminState {
     }
 
     fn find(&self, name: &str) -> Result<ListedBreaker, Problem> {
-        self.source.get(name).ok_or(Problem::not_found("there is no circuit breaker of this id"))
+        self.source.get(name).ok_or_else(|| Problem::not_found("no circuit breaker with this id"))
     }
 
     fn is_vital(&self, breaker: &Breaker) -> bool {
@@ -380,14 +380,14 @@ fn parse_query(query: Option<&str>) -> Result<HistoryQuery, Problem> {
         match parameter? {
             (name, value) if name == "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
-                history.limit =
-                    limit.ok_or(Problem::bad_request("\"limit\" has to be from 1 to 1000"))?;
+                history.limit = limit
+                    .ok_or_else(|| Problem::bad_request("\"limit\" must be between 1 and 1000"))?;
             }
             (name, value) if name == "before" => {
                 let cursor: Option<HistoryCursor> = value.parse().ok();
-                history.before = Some(cursor.ok_or(Problem::bad_request(
-                    "\"before\" has to be the \"next\" of an earlier page",
-                ))?);
+                history.before = Some(cursor.ok_or_else(|| {
+                    Problem::bad_request("\"before\" must be the \"next\" of an earlier page")
+                })?);
             }
             _ => return Err(Problem::bad_request("the parameters are \"limit\" and \"before\"")),
         }

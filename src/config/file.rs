@@ -115,7 +115,10 @@ impl ConfigFile {
             let found = Found(&value);
             faults.add(
                 "",
-                format!("expected an object with `defaults` and `breakers`, found {found}"),
+                format!(
+                    "expected an object with any of `defaults`, `breakers` and `store`, found \
+                     {found}"
+                ),
             );
             return faults.into_result(file);
         };

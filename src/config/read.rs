@@ -178,7 +178,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
             let reader = Reader { path: &path, ..self };
             let value = fields.next_value_seed(reader)?;
             if object.contains_key(&name) {
-                reader.fault("the field is there twice; remove one of them");
+                reader.fault("duplicate field; remove one of them");
             } else {
                 object.insert(name, value);
             }

@@ -20,7 +20,7 @@ pub(crate) const LONGEST_NAME: usize = 512;
 /// Checks the name of a breaker, which is at this path.
 pub(crate) fn check_name(name: &str, path: impl Into<String>, faults: &mut Faults) {
     if !(1..=LONGEST_NAME).contains(&name.len()) {
-        let message = format!("has {} bytes, must have from 1 to {LONGEST_NAME}", name.len());
+        let message = format!("is {} bytes long, must be 1 to {LONGEST_NAME}", name.len());
         faults.add(path, message);
     }
 }

@@ -1,6 +1,8 @@
 //! One check, which can neither hang nor take its task down.
 
 use std::{
+    error::Error,
+    fmt,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -8,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    error::BoxError,
-    sync::{log, panic_message},
-};
+use crate::{error::BoxError, sync::panic_message};
 
 /// Runs a check for at most this time.
 pub(super) async fn run<F, Fut, T, E>(check: &mut F, timeout: Duration) -> Result<(), BoxError>
@@ -34,11 +33,18 @@ where
 }
 
 fn contain<T>(work: impl FnOnce() -> T) -> Result<T, BoxError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let message = panic_message(&*panic);
-        log(|| {
-            tracing::error!(target: "tower_breaker", panic = message, "a health check panicked");
-        });
-        format!("it panicked: {message}").into()
-    })
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|panic| Panicked(panic_message(&*panic).to_owned()).into())
 }
+
+/// How a check has failed that panicked.
+#[derive(Debug)]
+pub(super) struct Panicked(String);
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it panicked: {}", self.0)
+    }
+}
+
+impl Error for Panicked {}

@@ -12,7 +12,11 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{bounded, settings::Settings, streak::Streak};
+use super::{
+    bounded::{self, Panicked},
+    settings::Settings,
+    streak::Streak,
+};
 use crate::{
     breaker::Permit,
     clock::LONGEST_SLEEP,
@@ -227,15 +231,7 @@ where
         };
         let Some(breaker) = self.breaker.upgrade() else { return false };
         if let Err(error) = &result {
-            log(|| {
-                tracing::debug!(
-                    target: "tower_breaker",
-                    name = breaker.name(),
-                    %error,
-                    "health check of circuit breaker {:?} failed",
-                    breaker.name(),
-                );
-            });
+            log_failure(breaker.name(), error);
         }
         match (permit, &result) {
             (Some(permit), Ok(())) => permit.success(),
@@ -271,12 +267,37 @@ where
                         name = breaker.name(),
                         checks = unhealthy,
                         %error,
-                        "circuit breaker {:?} opens: {unhealthy} health checks failed in a row",
+                        "health checks of circuit breaker {:?} failed {unhealthy} times in a row: \
+                         calls are rejected until a check succeeds or the open time ends; the last \
+                         error: {error}",
                         breaker.name(),
                     );
                 });
             }
             _ => {}
         }
+    }
+}
+
+fn log_failure(name: &str, error: &BoxError) {
+    if error.is::<Panicked>() {
+        log(|| {
+            tracing::error!(
+                target: "tower_breaker",
+                name,
+                %error,
+                "health check of circuit breaker {name:?} panicked: it counts as failed, and the \
+                 checks go on as scheduled; fix the check: {error}",
+            );
+        });
+    } else {
+        log(|| {
+            tracing::debug!(
+                target: "tower_breaker",
+                name,
+                %error,
+                "health check of circuit breaker {name:?} failed",
+            );
+        });
     }
 }

@@ -352,9 +352,9 @@ fn log_no_thread(error: &io::Error) {
     tracing::warn!(
         target: "tower_breaker",
         %error,
-        "cannot start the timer thread: circuit breakers report what time alone causes when they \
-         are next used, and waiting callers poll all the time; the start is retried: \
-         raise the limit on threads of this user or container",
+        "cannot start the timer thread: circuit breakers report timed transitions when they are \
+         next used, and waiting callers poll all the time; the start is retried, so raise the \
+         limit on threads of this user or container",
     );
 }
 

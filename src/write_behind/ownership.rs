@@ -56,8 +56,8 @@ impl Inbox {
             tracing::info!(
                 target: "tower_breaker",
                 name = successor.name(),
-                "the younger circuit breaker of this name on this store is gone: \
-                 the state of this one is saved again",
+                "the newer circuit breaker with this name on this store was dropped: the state of \
+                 this one is saved again",
             );
         });
     }
@@ -70,9 +70,9 @@ pub(super) fn warn_superseded(entry: &Entry) {
             tracing::warn!(
                 target: "tower_breaker",
                 name = entry.name(),
-                "a second circuit breaker of this name was built on this store: it has taken over \
-                 the state and is saved from now on, and this one continues in memory only; to \
-                 share one breaker, clone the handle, or else use different names",
+                "a second circuit breaker with this name was built on this store: it has taken \
+                 over the state and is saved from now on, and this one continues in memory only; \
+                 to share one breaker, clone the handle, or else use different names",
             );
         });
     }

@@ -177,8 +177,8 @@ impl Folder {
                 tracing::warn!(
                     target: "tower_breaker",
                     %error,
-                    "a file of the store cannot be read: it is skipped where all are read; make it \
-                     readable or remove it",
+                    "a file in the store's folder cannot be read and is skipped; make it readable, \
+                     or remove it",
                 );
             });
         }

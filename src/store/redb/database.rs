@@ -255,8 +255,9 @@ impl Database {
                 tracing::warn!(
                     target: "tower_breaker",
                     folder = %self.folder.display(),
-                    "redb database cannot be written to: it is read only, and nothing is saved \
-                     until it can be; free space on its disk, or make the folder writable",
+                    "redb database cannot be written to: it is opened for reading only, and \
+                     nothing is saved until that changes; free space on its disk, or make the \
+                     folder writable",
                 );
             });
         }
@@ -272,6 +273,37 @@ impl Database {
         });
     }
 
+    /// Answers reads with what could be read of a corrupt file that cannot be replaced.
+    fn serve_recovered(
+        &self,
+        slot: &mut DatabaseState,
+        db: ::redb::Database,
+        failure: &Failure,
+        error: &Failure,
+    ) {
+        let reason = self.not_repaired(failure, error);
+        let file = FileIdentity::of_path(&self.file());
+        slot.open = Some(Open { db, file, unwritable: Some(Unwritable::new(Some(reason))) });
+        if !mem::replace(&mut slot.is_known_unwritable, true) {
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    folder = %self.folder.display(),
+                    reason = %failure,
+                    %error,
+                    "redb database is corrupt and cannot be replaced: reads are answered with what \
+                     could be recovered, nothing is saved, and the replacement is retried; free \
+                     space on its disk, or make the folder writable",
+                );
+            });
+        }
+    }
+
+    fn not_repaired(&self, failure: &Failure, error: &Failure) -> String {
+        let folder = self.folder.display();
+        format!("{folder} is corrupt ({failure}), and repair failed: {error}")
+    }
+
     /// Moves the file aside, and puts a new one with all that can be read of it in its place. While
     /// nothing can be written, that is opened in memory, for reads.
     fn repair(
@@ -282,37 +314,20 @@ impl Database {
     ) -> Result<(), StoreError> {
         Self::close(slot);
         let folder = self.folder.display();
-        let failed = |error: Failure| {
-            let reason = format!("{folder} is corrupt ({failure}), and repair failed: {error}");
-            match error {
-                Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
-                    error.into_store_error(&self.folder)
-                }
-                _ => StoreError::Unavailable(reason.into()),
+        let failed = |error: Failure| match error {
+            Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
+                error.into_store_error(&self.folder)
             }
+            _ => StoreError::Unavailable(self.not_repaired(failure, &error).into()),
         };
         // Locked until the new file is in its place.
         let (_old, saved) = repair::salvage(&self.file()).map_err(failed)?;
         let kept_as = match repair::replace(&self.folder, &self.file(), &saved) {
-            // Nothing that could be read is no answer: the file may be read later.
+            // If nothing could be read, an empty database is not served: the file may become
+            // readable.
             Err(error) if error.is_unwritable() && !saved.is_empty() => {
-                let reason = format!("{folder} is corrupt ({failure}), and repair failed: {error}");
                 let db = in_memory(&saved).map_err(failed)?;
-                let file = FileIdentity::of_path(&self.file());
-                slot.open =
-                    Some(Open { db, file, unwritable: Some(Unwritable::new(Some(reason))) });
-                if !mem::replace(&mut slot.is_known_unwritable, true) {
-                    log(|| {
-                        tracing::warn!(
-                            target: "tower_breaker",
-                            %folder,
-                            reason = %failure,
-                            %error,
-                            "redb database is corrupt and cannot be replaced: what can be read of \
-                             it answers reads, and nothing is saved until it can be",
-                        );
-                    });
-                }
+                self.serve_recovered(slot, db, failure, &error);
                 return Ok(());
             }
             replaced => replaced.map_err(failed)?,

@@ -22,14 +22,17 @@ impl Certificates {
             return Ok(());
         }
         if !address.uses_tls() {
-            return misconfigured("certificates are given, but the URL of Redis is without TLS");
+            return misconfigured(
+                "certificates are given for Redis, but its URL is without TLS: use one that begins \
+                 with `rediss`",
+            );
         }
         let holds = |text: &[u8]| text.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE);
         if self.roots.as_ref().is_some_and(|roots| !holds(roots)) {
-            return misconfigured("the root certificates for Redis hold no certificate in PEM");
+            return misconfigured("the root certificates for Redis are not in PEM");
         }
         if self.client.as_ref().is_some_and(|(certificate, _)| !holds(certificate)) {
-            return misconfigured("the client certificate for Redis is no certificate in PEM");
+            return misconfigured("the client certificate for Redis is not in PEM");
         }
         let any = Node { host: "localhost".to_owned(), port: 1 };
         // The message of an error may quote a key.

@@ -70,8 +70,10 @@ impl Connector {
 
     /// Whether the settings can be used together.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        if self.connect_timeout.is_zero() || self.command_timeout.is_zero() {
-            return Err(StoreError::Misconfigured("a timeout of Redis is zero".into()));
+        let timeouts = [("connect", self.connect_timeout), ("command", self.command_timeout)];
+        if let Some((name, _)) = timeouts.into_iter().find(|(_, timeout)| timeout.is_zero()) {
+            let reason = format!("`{name}_timeout` for Redis must not be zero");
+            return Err(StoreError::Misconfigured(reason.into()));
         }
         #[cfg(feature = "redis-tls")]
         self.certificates.check(&self.address)?;
@@ -84,7 +86,7 @@ impl Connector {
 
     /// Connects to the server of the URL.
     pub(super) fn connect(&self) -> Result<redis::Connection, StoreError> {
-        let none = || StoreError::Misconfigured("no server of Redis".into());
+        let none = || StoreError::Misconfigured("the URL names no Redis server".into());
         self.open(self.nodes()?.into_iter().next().ok_or_else(none)?)
     }
 

@@ -83,11 +83,18 @@ pub(super) fn store_error(address: &Address, error: &RedisError) -> StoreError {
         Some("NOREPLICAS") => unavailable(
             "refuses writes because it has too few replicas: writes fail until they are back",
         ),
-        Some("LOADING") => unavailable("is loading its data"),
-        Some("BUSY") => unavailable("is busy with a script of another client"),
-        Some("MASTERDOWN") => unavailable("is a replica without its primary"),
+        Some("LOADING") => unavailable("is loading its data: retrying"),
+        Some("BUSY") => unavailable(
+            "is busy with a script of another client: retrying; if it does not end, stop it with \
+             `SCRIPT KILL`",
+        ),
+        Some("MASTERDOWN") => {
+            unavailable("is a replica without its primary: retrying; check the primary")
+        }
         Some("UNBLOCKED") => unavailable("has become a replica: looking for the primary"),
-        Some("CLUSTERDOWN" | "TRYAGAIN") => unavailable("is a cluster that cannot serve the key"),
+        Some("CLUSTERDOWN" | "TRYAGAIN") => unavailable(
+            "is a cluster that cannot serve the key: retrying; check the cluster's nodes",
+        ),
         Some("MOVED" | "ASK") if address.is_cluster() => {
             unavailable("moves a key to another node: looking for it")
         }

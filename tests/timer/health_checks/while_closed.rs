@@ -56,7 +56,7 @@ async fn the_log_says_why_checks_opened_the_circuit() {
     let _task = dependency.check().always().spawn(&breaker).unwrap();
     sleep(SECOND * 31).await;
     assert_eq!(breaker.state(), State::Open);
-    let opens = "circuit breaker \"checked\" opens: 3 health checks failed in a row";
+    let opens = "health checks of circuit breaker \"checked\" failed 3 times in a row";
     assert_eq!(log.lines_with(opens), 1, "{}", log.text());
     let line = log.text().lines().find(|line| line.contains(opens)).unwrap().to_owned();
     assert!(line.contains("WARN") && line.contains("error=down"), "{line}");
@@ -111,11 +111,15 @@ async fn a_state_set_by_hand_is_neither_checked_nor_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn a_check_that_panics_counts_as_failed_and_the_checks_go_on() {
+    let log = Log::default();
+    let _guard = log.follow();
     let (dependency, breaker) = (Dependency::that(Answer::Panics), breaker());
     let check = dependency.check().always().unhealthy_threshold(2);
     let task = check.spawn(&breaker).unwrap();
     sleep(SECOND * 21).await;
     assert_eq!((breaker.state(), task.is_finished()), (State::Open, false));
+    let panicked = "health check of circuit breaker \"checked\" panicked: it counts as failed";
+    assert_eq!(log.lines_with(panicked), 2, "{}", log.text());
     dependency.becomes(Answer::Healthy);
     sleep(SECOND * 61).await;
     assert_eq!(breaker.state(), State::Closed);
@@ -149,7 +153,7 @@ async fn checks_open_no_more_circuits_than_the_group_allows() {
     assert_eq!((event.reason, event.failure_count), (Reason::HealthCheck, 2));
     assert_eq!((&*event.name, event.prevented_by), ("hosts:b", PreventedBy::MaxOpenRatio));
     assert_eq!(hosts.stats().open_limit.unwrap().would_have_opened, 1);
-    assert_eq!(log.lines_with("health checks failed in a row"), 0, "{}", log.text());
+    assert_eq!(log.lines_with("times in a row"), 0, "{}", log.text());
     assert_eq!(log.lines_with("would have opened"), 1, "{}", log.text());
 
     // A good check ends the streak, and the next one is another time.
