@@ -175,7 +175,7 @@ impl Snapshot {
         Some(seconds::rounded(at_least.map_or(expiry, |at| expiry.max(at))))
     }
 
-    /// How long this is of use to a store, counted from when it was written. `None`: without limit.
+    /// How long this is valid in a store, counted from when it was written. `None`: without limit.
     pub(crate) fn ttl(&self) -> Option<Duration> {
         Some(self.expires_at?.duration_since(self.saved_at).unwrap_or_default())
     }

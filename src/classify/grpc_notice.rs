@@ -19,7 +19,7 @@ static LEFT: AtomicU16 = AtomicU16::new(1000);
 static WARNED: AtomicBool = AtomicBool::new(false);
 
 /// Warns, once in a process, if this is a gRPC response. Those by HTTP/2, which gRPC needs, and
-/// those with a body of tonic are all looked at until there was a warning.
+/// those with a body of tonic are all checked until there was a warning.
 #[inline]
 pub(super) fn look<B>(status: StatusCode, version: Version, headers: &HeaderMap) {
     let may_be_grpc = version == Version::HTTP_2 || type_name::<B>().starts_with("tonic::");

@@ -71,7 +71,7 @@ pub struct Config {
     /// Admits a growing share of the calls after the circuit closes, instead of all at once.
     /// Default: none.
     pub ramp_up: Option<RampUp>,
-    /// How long a stored snapshot is of use. Default: 24 h for an open circuit and for a state that
+    /// How long a stored snapshot is valid. Default: 24 h for an open circuit and for a state that
     /// is set by hand for a time, 1 h for others; always for other states set by hand.
     pub snapshot_ttl: SnapshotTtl,
     /// After how long a call that is dropped before it has an outcome counts as a failure: see

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// How long a stored snapshot is of use after it was saved.
+/// How long a stored snapshot is valid after it was saved.
 ///
 /// An expired snapshot of a closed circuit is not restored: its counts are stale. One of an open
 /// or half-open circuit is restored whatever its age, as long as the store has it, and a probe

@@ -31,16 +31,16 @@ pub(super) enum Message {
     Changed(u64),
     /// Calls of the breaker were counted.
     Counted(u64),
-    /// News are read from now on: whatever came before must be asked for.
+    /// News is read from now on: whatever came before must be asked for.
     Reading {
-        /// The number of the last ones before.
+        /// The number of the last entry before.
         serial: u64,
     },
-    /// News are not read at the moment.
+    /// News is not read at the moment.
     NotReading(StoreError),
-    /// Some news were missed.
+    /// Some news was missed.
     Gap {
-        /// The number of the last of the others.
+        /// The number of the last entry before what was not missed.
         serial: u64,
     },
     News {

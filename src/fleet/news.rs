@@ -1,7 +1,7 @@
 //! The thread that waits for news.
 //!
-//! It has a connection of its own, on which it waits in `XREAD BLOCK`. News are numbered, so that a
-//! gap is noticed: the stream was trimmed, or the server has lost some of it.
+//! It has a connection of its own, on which it waits in `XREAD BLOCK`. The entries are numbered, so
+//! that a gap is noticed: the stream was trimmed, or the server has lost some of it.
 
 use std::{
     collections::HashMap,

@@ -127,7 +127,7 @@ macro_rules! breaker_settings {
             self
         }
 
-        /// How long a stored snapshot is of use. Default: 24 h for an open circuit and for a state
+        /// How long a stored snapshot is valid. Default: 24 h for an open circuit and for a state
         /// that is set by hand for a time, 1 h for others; always for other states set by hand.
         pub fn snapshot_ttl(mut self, ttl: $crate::config::SnapshotTtl) -> Self {
             self $($breaker)*.config_mut().snapshot_ttl = ttl;

@@ -18,7 +18,7 @@ pub struct SaveEntry {
     pub key: String,
     /// The bytes to store under the key. They have no meaning to the store.
     pub value: Vec<u8>,
-    /// How long the value is of use, counted from the save. `None`: it does not expire.
+    /// How long the value is valid, counted from the save. `None`: it does not expire.
     ///
     /// A store that can expire keys by itself may remove the value after this time. Other stores
     /// ignore it: the crate removes expired snapshots with
@@ -46,7 +46,7 @@ impl SaveEntry {
         self
     }
 
-    /// Sets how long the value is of use.
+    /// Sets how long the value is valid.
     #[must_use]
     pub const fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);

@@ -22,7 +22,7 @@ pub struct HistoryRecord {
     pub id: u64,
     /// The content. It has no meaning to the store.
     pub bytes: Vec<u8>,
-    /// How long the record is of use, counted from the append. `None`: it does not expire.
+    /// How long the record is valid, counted from the append. `None`: it does not expire.
     ///
     /// A store that can expire keys by itself may remove a history after the longest of these
     /// times has passed since it was last appended to. Other stores ignore this, and none returns
@@ -37,7 +37,7 @@ impl HistoryRecord {
         Self { id, bytes: bytes.into(), ttl: None }
     }
 
-    /// Sets how long the record is of use.
+    /// Sets how long the record is valid.
     #[must_use]
     pub const fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);

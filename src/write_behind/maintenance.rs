@@ -102,7 +102,7 @@ impl Maintenance {
                 log(|| {
                     tracing::debug!(
                         target: "tower_breaker", %error,
-                        "sweep of expired data broken off: trying again with the next one",
+                        "sweep of expired data interrupted: continuing with the next one",
                     );
                 });
             })?;

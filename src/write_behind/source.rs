@@ -67,7 +67,7 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
 #[derive(Clone)]
 pub(crate) struct EncodedSnapshot {
     pub(crate) value: Vec<u8>,
-    /// How long the snapshot is of use.
+    /// How long the snapshot is valid.
     pub(crate) ttl: Option<Duration>,
     pub(crate) part: Part,
 }

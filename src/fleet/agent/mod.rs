@@ -50,7 +50,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(8 * 3600);
 /// server evicts such a key meanwhile, a replica that starts would not learn of the state.
 const BY_HAND_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long breakers are looked at in a row, where thousands have changed at once, before messages
+/// How long breakers are checked in a row, where thousands have changed at once, before messages
 /// are taken: news of the others must not wait for all of them.
 const TURN: Duration = Duration::from_millis(10);
 
@@ -75,7 +75,7 @@ pub(super) struct Agent {
     /// Breakers that are built, until their state is the fleet's or the fleet is not reached.
     attaching: Vec<Attaching>,
     link: Link,
-    /// Whether news are read.
+    /// Whether news is read.
     is_reading: bool,
     /// Whether all states must be asked for.
     must_join: bool,
@@ -91,7 +91,7 @@ pub(super) struct Agent {
     refresh_at: Instant,
     by_hand_at: Instant,
     last_beat: Option<Beat>,
-    /// The number of the last news that were read.
+    /// The number of the last entry of news that was read.
     news_read: u64,
     inquiries: Inquiries,
     counting: Counting,

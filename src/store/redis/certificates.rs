@@ -1,4 +1,4 @@
-//! Whom a client trusts by TLS, and how it proves who it is.
+//! Which servers a client trusts by TLS, and how it proves its own identity.
 
 use redis::{Client, ClientTlsConfig, ConnectionInfo, RedisResult, TlsCertificates};
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `random` | random numbers that processes do not share |
 //! | `credentials`, `address` | who connects, and where to |
-//! | `certificates` | whom a client trusts by TLS |
+//! | `certificates` | which servers a client trusts by TLS |
 //! | `failure` | what errors of Redis mean |
 //! | `connector`, `settings` | how to connect, and the settings of that |
 //! | `sentinel`, `cluster` | which server to connect to |
