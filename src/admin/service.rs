@@ -229,10 +229,10 @@ struct One<'a> {
     replicas: &'a Replicas,
 }
 
-type Answer = Result<Response<AdminBody>, Problem>;
+type AdminResult = Result<Response<AdminBody>, Problem>;
 
 impl AdminState {
-    async fn answer<B: Body>(&self, head: Parts, body: B) -> Answer {
+    async fn answer<B: Body>(&self, head: Parts, body: B) -> AdminResult {
         self.hosts.check(&head)?;
         match Route::of(&head.method, &head.uri)? {
             Route::Page => Ok(file("text/html; charset=utf-8", include_str!("page/index.html"))),
@@ -320,7 +320,7 @@ impl AdminState {
         answer::json(status, &json!({ "status": word, "open": open, "open_count": count }))
     }
 
-    fn events(&self, method: &Method, query: Option<&str>) -> Answer {
+    fn events(&self, method: &Method, query: Option<&str>) -> AdminResult {
         let mut after = None;
         for parameter in parameters(query) {
             let (name, value) = parameter?;
@@ -344,7 +344,7 @@ impl AdminState {
         Ok(answer::events(AdminBody::events(stream)))
     }
 
-    async fn history(&self, breaker: &Breaker, query: Option<&str>) -> Answer {
+    async fn history(&self, breaker: &Breaker, query: Option<&str>) -> AdminResult {
         let query = parse_query(query)?;
         let page = breaker
             .history(query)
@@ -354,7 +354,13 @@ impl AdminState {
     }
 
     /// Checks who asks before it says whether there is such a breaker.
-    async fn change<B: Body>(&self, action: Action, name: &str, head: &Parts, body: B) -> Answer {
+    async fn change<B: Body>(
+        &self,
+        action: Action,
+        name: &str,
+        head: &Parts,
+        body: B,
+    ) -> AdminResult {
         if is_cross_site(head) {
             return Err(Problem::forbidden("a page of another site may not change anything"));
         }

@@ -2,7 +2,7 @@
 //!
 //! A permit must be able to reach the breaker after the service that issued it is gone. Cloning an
 //! `Arc` for each call would do, but costs twenty times as much as the rest of a healthy call. So
-//! cells live for ever: a breaker leases one from the [pool](super::pool) and returns it, and a
+//! cells live for ever: a breaker takes one from the [pool](super::pool) and returns it, and a
 //! permit that comes back later finds another generation in the cell and changes nothing. Memory
 //! is bounded by the largest number of breakers that were alive at one time.
 //!
@@ -62,7 +62,7 @@ struct Locked {
 }
 
 /// What a cell gets from the breaker that it is assigned to.
-pub(crate) struct Lease {
+pub(crate) struct CellSetup {
     pub(crate) config: Arc<Config>,
     pub(crate) clock: TimeSource,
     pub(crate) meter: MeterSlot,
@@ -72,7 +72,7 @@ pub(crate) struct Lease {
 }
 
 #[cfg(test)]
-impl Lease {
+impl CellSetup {
     /// Without a store and an observer.
     pub(crate) fn new(config: Config, clock: TimeSource) -> Self {
         let (config, meter) = (Arc::new(config), MeterSlot::OFF);
@@ -95,8 +95,8 @@ impl Cell {
     }
 
     /// Assigns the cell to a breaker.
-    pub(crate) fn lease(&self, lease: Lease) {
-        let Lease { config, clock, meter, observer, awaits_restore } = lease;
+    pub(crate) fn assign(&self, setup: CellSetup) {
+        let CellSetup { config, clock, meter, observer, awaits_restore } = setup;
         prepare(&clock, &config);
         let mut core = self.lock();
         let epoch = self.state().epoch() + 1;
@@ -164,7 +164,8 @@ impl Cell {
         drop(slot);
     }
 
-    /// Ends the lease. From now on, every permit and every result of the breaker is void.
+    /// Takes the cell from its breaker. From now on, every permit and every result of the breaker
+    /// is void.
     pub(crate) fn vacate(&self) {
         let mut core = self.lock();
         self.view.vacate();
@@ -280,10 +281,10 @@ mod tests {
     #[test]
     fn a_call_that_does_not_count_takes_no_lock() {
         let cell = leased([Trip::consecutive_failures(1)]);
-        let locks = [pool::never_leased(), cell].map(Cell::lock);
+        let locks = [pool::never_assigned(), cell].map(Cell::lock);
         let (done, is_done) = std::sync::mpsc::channel();
         let calls = std::thread::spawn(move || {
-            for permit in [Permit::uncounted_call, || Permit::void_of(pool::never_leased())] {
+            for permit in [Permit::uncounted_call, || Permit::void_of(pool::never_assigned())] {
                 permit().success();
                 permit().failure();
                 permit().succeed_unless_nested();
@@ -308,7 +309,7 @@ mod tests {
     fn leased(trips: impl IntoIterator<Item = Trip>) -> &'static Cell {
         let cell: &'static Cell = Box::leak(Box::new(Cell::vacant()));
         let config = Config { trip_on: trips.into_iter().collect(), ..Config::default() };
-        cell.lease(Lease::new(config, TimeSource::System));
+        cell.assign(CellSetup::new(config, TimeSource::System));
         cell
     }
 

@@ -36,7 +36,7 @@
 //! | `core` | what the lock guards |
 //! | `dispatch` | delivers events, in order and without the lock |
 //! | `cell` | the memory of one breaker: the lock, and the published view in front |
-//! | `pool` | the cells that no breaker uses |
+//! | `pool` | the cells that no breaker has |
 //! | `nesting` | which breakers' calls run on this thread |
 //! | `permit` | the permission to make one call |
 //! | `health_check` | what health checks do besides making calls |

@@ -120,7 +120,7 @@ impl Permit {
     /// A permit that records nothing, for a call that does not count. It is of no breaker: calls
     /// further in are not part of it.
     pub(crate) fn uncounted_call() -> Self {
-        Self::void_of(pool::never_leased())
+        Self::void_of(pool::never_assigned())
     }
 
     /// The same call, which metrics do not count.

@@ -1,4 +1,4 @@
-//! The cells that no breaker leases.
+//! The cells that no breaker has.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -44,7 +44,7 @@ pub(crate) fn take() -> &'static Cell {
 }
 
 /// A cell of no breaker, ever: it admits no call.
-pub(crate) fn never_leased() -> &'static Cell {
+pub(crate) fn never_assigned() -> &'static Cell {
     static CELL: OnceLock<Cell> = OnceLock::new();
     CELL.get_or_init(Cell::vacant)
 }

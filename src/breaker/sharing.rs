@@ -12,7 +12,7 @@ use super::{effects::Step, window::Counts};
 use crate::{clock::Tick, config::Config, event::Reason, manual::Remark, state::State};
 
 /// Without a sign of the fleet's thread for that long, the machine decides alone.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const THREAD_GONE_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a call counts as a sign that a replica would use a lease.
 pub(crate) const DEMAND_TIME: Duration = Duration::from_secs(1);
@@ -251,7 +251,7 @@ impl Shared {
     /// Whether the fleet decides on probes. A thread of the fleet that has not looked for that long
     /// is gone, as in a process that was forked: no lease would ever come.
     fn needs_leases(&self, now: Tick) -> bool {
-        let is_gone = self.unseen_since.is_some_and(|since| now >= since.after(PATIENCE));
+        let is_gone = self.unseen_since.is_some_and(|since| now >= since.after(THREAD_GONE_AFTER));
         // A restored state becomes the fleet's in a moment, or this replica's own.
         let is_restored = || self.decided.is_some_and(|it| it.reason == Reason::Restored);
         self.is_joined && !is_gone && (self.is_fleets || is_restored())

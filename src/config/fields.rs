@@ -21,7 +21,7 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(super) fn of(value: &'a Value, path: &'a str, faults: &mut Faults) -> Option<Self> {
         let Value::Object(values) = value else {
-            faults.add(path, format!("expected an object, found {}", Found(value)));
+            faults.add(path, format!("expected an object, found {}", Displayed(value)));
             return None;
         };
         Some(Self { path, values, known: Vec::new() })
@@ -106,7 +106,7 @@ type Read<T> = fn(&Value, &str, &mut Faults) -> T;
 pub(super) fn count(value: &Value, path: &str, faults: &mut Faults) -> u32 {
     let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
     count.unwrap_or_else(|| {
-        let (max, found) = (u32::MAX, Found(value));
+        let (max, found) = (u32::MAX, Displayed(value));
         faults.add(path, format!("expected a whole number, at most {max}, found {found}"));
         1
     })
@@ -114,7 +114,7 @@ pub(super) fn count(value: &Value, path: &str, faults: &mut Faults) -> u32 {
 
 pub(super) fn number(value: &Value, path: &str, faults: &mut Faults) -> f64 {
     value.as_f64().unwrap_or_else(|| {
-        faults.add(path, format!("expected a number, found {}", Found(value)));
+        faults.add(path, format!("expected a number, found {}", Displayed(value)));
         1.0
     })
 }
@@ -122,7 +122,7 @@ pub(super) fn number(value: &Value, path: &str, faults: &mut Faults) -> f64 {
 pub(super) fn duration(value: &Value, path: &str, faults: &mut Faults) -> Duration {
     let parsed = value.as_str().and_then(|text| humantime::parse_duration(text).ok());
     parsed.unwrap_or_else(|| {
-        let found = Found(value);
+        let found = Displayed(value);
         let message = format!(r#"expected a duration such as "60s" or "1m 30s", found {found}"#);
         faults.add(path, message);
         Duration::from_nanos(1)
@@ -138,7 +138,7 @@ pub(super) fn only_field<'a>(
 ) -> Option<(&'static str, &'a Value)> {
     let mut fields = value.as_object().into_iter().flatten();
     let (Some((name, value)), None) = (fields.next(), fields.next()) else {
-        let (known, found) = (quoted(known), Found(value));
+        let (known, found) = (quoted(known), Displayed(value));
         faults.add(path, format!("expected an object with one field of {known}, found {found}"));
         return None;
     };
@@ -170,9 +170,9 @@ pub(super) fn quoted(names: &[&str]) -> String {
 }
 
 /// A value as a message shows it: short.
-pub(super) struct Found<'a>(pub(super) &'a Value);
+pub(super) struct Displayed<'a>(pub(super) &'a Value);
 
-impl fmt::Display for Found<'_> {
+impl fmt::Display for Displayed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 40;
         match self.0 {

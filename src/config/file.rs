@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::read::read_toml;
 use super::{
     fault::{ConfigError, Faults},
-    fields::{Found, join, unknown_field},
+    fields::{Displayed, join, unknown_field},
     parse::NULLABLE,
     read::{read, read_json},
     settings::Config,
@@ -112,7 +112,7 @@ impl ConfigFile {
     fn from_value((value, mut faults): (Value, Faults)) -> Result<Self, ConfigError> {
         let mut file = Self::default();
         let Value::Object(sections) = &value else {
-            let found = Found(&value);
+            let found = Displayed(&value);
             faults.add(
                 "",
                 format!(
@@ -138,7 +138,7 @@ impl ConfigFile {
                 }
             }
             Some(value) => {
-                let found = Found(value);
+                let found = Displayed(value);
                 faults.add(
                     "breakers",
                     format!("expected an object of settings by name, found {found}"),

@@ -11,7 +11,7 @@ use super::{
     backoff::Backoff,
     call_metrics::CallMetrics,
     fault::{ConfigError, Faults},
-    fields::{Fields, Found, count, duration, join, number, only_field, quoted, with_defaults},
+    fields::{Displayed, Fields, count, duration, join, number, only_field, quoted, with_defaults},
     ramp_up::RampUp,
     read::{read, read_json},
     settings::Config,
@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Config {
 
 fn trips(value: &Value, path: &str, faults: &mut Faults) -> Vec<Trip> {
     let Value::Array(rules) = value else {
-        faults.add(path, format!("expected a list of rules, found {}", Found(value)));
+        faults.add(path, format!("expected a list of rules, found {}", Displayed(value)));
         return Vec::new();
     };
     let rules = rules.iter().enumerate();
@@ -164,7 +164,7 @@ fn read_snapshot_ttl(value: &Value, path: &str, faults: &mut Faults) -> Snapshot
 
 fn read_call_metrics(value: &Value, path: &str, faults: &mut Faults) -> CallMetrics {
     value.as_str().and_then(CallMetrics::of).unwrap_or_else(|| {
-        let (known, found) = (quoted(&CallMetrics::names()), Found(value));
+        let (known, found) = (quoted(&CallMetrics::names()), Displayed(value));
         faults.add(path, format!("expected one of {known}, found {found}"));
         CallMetrics::default()
     })

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     fault::Faults,
-    fields::{Fields, Found, join, only_field, quoted},
+    fields::{Displayed, Fields, join, only_field, quoted},
     redis_url::RedisUrl,
 };
 
@@ -98,7 +98,10 @@ impl StoreConfig {
         match folder.as_str() {
             Some(folder) if !folder.is_empty() => Some(store(folder.into())),
             _ => {
-                faults.add(join(path, kind), format!("expected a folder, found {}", Found(folder)));
+                faults.add(
+                    join(path, kind),
+                    format!("expected a folder, found {}", Displayed(folder)),
+                );
                 None
             }
         }

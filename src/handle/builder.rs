@@ -23,7 +23,7 @@ use crate::metrics::Counted;
 #[cfg(all(feature = "keyed", feature = "metrics"))]
 use crate::metrics::Labels;
 use crate::{
-    breaker::{cell::Lease, notify::Observer, open_slot::OpenSlot, pool},
+    breaker::{cell::CellSetup, notify::Observer, open_slot::OpenSlot, pool},
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
@@ -207,7 +207,7 @@ impl BreakerBuilder {
         let slot = meter.slot();
         let listeners = Listeners { all: self.listeners.into(), do_log: self.listeners_do_log };
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, listeners, meter));
-        cell.lease(Lease {
+        cell.assign(CellSetup {
             config: self.config,
             clock: self.clock,
             meter: slot,

@@ -18,9 +18,9 @@ pub(super) struct Gate {
     /// registered, one that admits none. So a healthy call asks one question and not two.
     quick: &'static Cell,
     wake_on_open: WakeOnOpen,
-    pub(super) readiness: Readiness,
-    /// What rejects the next call, if `readiness` is [`Readiness::Rejecting`] or
-    /// [`Readiness::InnerForExempt`].
+    pub(super) readiness: GateReadiness,
+    /// What rejects the next call, if `readiness` is [`GateReadiness::Rejecting`] or
+    /// [`GateReadiness::InnerForExempt`].
     refused_by: RefusedBy,
 }
 
@@ -33,7 +33,7 @@ struct RefusedBy {
 
 /// The result of the last `poll_ready`.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Readiness {
+pub(super) enum GateReadiness {
     /// Not polled, or the inner service is not ready.
     Unknown,
     /// The inner service is ready.
@@ -49,7 +49,7 @@ impl Gate {
         Self {
             quick: cell,
             wake_on_open: WakeOnOpen::new(cell),
-            readiness: Readiness::Unknown,
+            readiness: GateReadiness::Unknown,
             refused_by: RefusedBy { state: State::Closed, is_timed: false },
         }
     }
@@ -65,7 +65,7 @@ impl Gate {
     pub(super) fn wait(&mut self, cx: &Context<'_>) -> bool {
         let waits = self.wake_on_open.register(cx);
         if self.wake_on_open.is_registered() {
-            self.quick = pool::never_leased();
+            self.quick = pool::never_assigned();
         }
         waits
     }
@@ -113,7 +113,7 @@ impl Gate {
         if inner_call::is_nested(cell) {
             return false;
         }
-        self.readiness = Readiness::Rejecting;
+        self.readiness = GateReadiness::Rejecting;
         self.refused_by = refused_by;
         self.stop_waiting();
         true

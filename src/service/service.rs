@@ -8,7 +8,7 @@ use tower_service::Service;
 use super::{
     debug::add_types,
     future::ResponseFuture,
-    gate::{Gate, Readiness},
+    gate::{Gate, GateReadiness},
     inner_call,
     record_when::{AppliesTo, OnResponse, RecordWhen},
     reject::{Reject, RejectAsError},
@@ -192,7 +192,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     fn admit_fast(&mut self) -> Option<Permit> {
         let cell = self.gate.quick();
         let permit = Permit::try_acquire_fast(cell, || inner_call::is_nested(cell))?;
-        self.gate.readiness = Readiness::Unknown;
+        self.gate.readiness = GateReadiness::Unknown;
         Some(permit)
     }
 
@@ -200,12 +200,14 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     #[inline(never)]
     fn admit_slow(&mut self, counts: bool) -> Result<Permit, Refusal> {
         let cell = self.breaker.cell();
-        match std::mem::replace(&mut self.gate.readiness, Readiness::Unknown) {
-            Readiness::Inner | Readiness::InnerForExempt if !counts => Ok(Permit::uncounted_call()),
-            Readiness::Inner if inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
-            Readiness::Inner => Permit::try_acquire(cell),
-            Readiness::Rejecting | Readiness::InnerForExempt => Err(self.gate.refusal()),
-            Readiness::Unknown => Err(self.refuse_without_readiness()),
+        match std::mem::replace(&mut self.gate.readiness, GateReadiness::Unknown) {
+            GateReadiness::Inner | GateReadiness::InnerForExempt if !counts => {
+                Ok(Permit::uncounted_call())
+            }
+            GateReadiness::Inner if inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
+            GateReadiness::Inner => Permit::try_acquire(cell),
+            GateReadiness::Rejecting | GateReadiness::InnerForExempt => Err(self.gate.refusal()),
+            GateReadiness::Unknown => Err(self.refuse_without_readiness()),
         }
     }
 
@@ -241,10 +243,10 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         if R::WHILE_OPEN.waits() {
             ready!(self.poll_admission(cx));
         }
-        self.gate.readiness = Readiness::Unknown;
+        self.gate.readiness = GateReadiness::Unknown;
         match self.poll_inner_ready(cx, R::WHILE_OPEN.waits()) {
             Poll::Ready(Ok(())) => {
-                self.gate.readiness = Readiness::Inner;
+                self.gate.readiness = GateReadiness::Inner;
                 self.gate.stop_waiting();
                 Poll::Ready(Ok(()))
             }
@@ -267,7 +269,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         R: Reject<Request, S::Response, S::Error>,
     {
         if self.inner.poll_ready(cx)?.is_ready() {
-            self.gate.readiness = Readiness::InnerForExempt;
+            self.gate.readiness = GateReadiness::InnerForExempt;
         }
         Poll::Ready(Ok(()))
     }
@@ -324,10 +326,10 @@ where
             }
             return self.poll_ready_slow(cx);
         }
-        self.gate.readiness = Readiness::Unknown;
+        self.gate.readiness = GateReadiness::Unknown;
         match self.inner.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
-                self.gate.readiness = Readiness::Inner;
+                self.gate.readiness = GateReadiness::Inner;
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
@@ -342,14 +344,14 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let permit = 'admitted: {
-            let refusal = if matches!(self.gate.readiness, Readiness::Rejecting) {
-                self.gate.readiness = Readiness::Unknown;
+            let refusal = if matches!(self.gate.readiness, GateReadiness::Rejecting) {
+                self.gate.readiness = GateReadiness::Unknown;
                 self.gate.refusal()
             } else {
                 // Asked once: it may run a closure of the user.
                 let counts = self.record_when.applies_to(&request);
                 if counts
-                    && matches!(self.gate.readiness, Readiness::Inner)
+                    && matches!(self.gate.readiness, GateReadiness::Inner)
                     && let Some(permit) = self.admit_fast()
                 {
                     break 'admitted permit;

@@ -24,7 +24,7 @@ use super::{
     known_store::KnownStore,
     ownership::warn_superseded,
     pages::Form,
-    preload::Found,
+    preload::Preloaded,
     request::{HistoryRequest, Request, Wanted},
     restart,
     source::{SaveSettings, SnapshotSource},
@@ -362,9 +362,9 @@ async fn within<T>(timer: &mut Timer, future: impl Future<Output = T>) -> Option
 /// is left to the writer. Returns whether nothing is left to do.
 fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
     let is_read = match inbox.preload.take(&entry.key, entry.hash) {
-        Found::Unknown => false,
-        Found::Nothing => true,
-        Found::Value(value) => match value.form() {
+        Preloaded::Unknown => false,
+        Preloaded::Nothing => true,
+        Preloaded::Value(value) => match value.form() {
             Form::Short(short) => {
                 inbox.monitor.note_stored(entry, || short.half_life());
                 entry.restore_parsed(&short.to_snapshot()).is_ok()

@@ -43,7 +43,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(600);
 const PAGE: usize = 1024;
 
 /// What is known about a key.
-pub(super) enum Found {
+pub(super) enum Preloaded {
     /// Nothing: ask the store.
     Unknown,
     /// The store does not hold it.
@@ -80,17 +80,17 @@ enum Progress {
 
 impl Preload {
     /// Takes the value of a key with this [hash](super::hashes::hash) out.
-    pub(super) fn take(&self, key: &str, hash: u64) -> Found {
+    pub(super) fn take(&self, key: &str, hash: u64) -> Preloaded {
         let mut state = std_lock(&self.0);
         let (pages, is_complete) = match &mut state.progress {
             Progress::Reading(pages) => (pages, false),
             Progress::Ready { pages, until } if Instant::now() < *until => (pages, true),
-            _ => return Found::Unknown,
+            _ => return Preloaded::Unknown,
         };
         match pages.take(key, hash) {
-            Lookup::Present(value) => Found::Value(value),
-            Lookup::Absent if is_complete => Found::Nothing,
-            Lookup::Absent | Lookup::StruckOff => Found::Unknown,
+            Lookup::Present(value) => Preloaded::Value(value),
+            Lookup::Absent if is_complete => Preloaded::Nothing,
+            Lookup::Absent | Lookup::StruckOff => Preloaded::Unknown,
         }
     }
 

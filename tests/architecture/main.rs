@@ -54,10 +54,37 @@ const NEVER: [(&str, &[&str]); 10] = [
 ];
 
 /// Words that name one type or constant of the crate.
-const ONE_MEANING: [&str; 25] = [
-    "Admitted", "Backoff", "Call", "Entry", "Gate", "Health", "KEPT", "Notifier", "Outcome",
-    "Permit", "Phase", "Place", "Queue", "Registry", "REST", "Schedule", "Shared", "Slot",
-    "Snapshot", "Stage", "State", "Trouble", "Verdict", "Waiting", "Window",
+const ONE_MEANING: [&str; 30] = [
+    "Admitted",
+    "Answer",
+    "Backoff",
+    "Call",
+    "Entry",
+    "Found",
+    "Gate",
+    "Health",
+    "KEPT",
+    "Lease",
+    "Notifier",
+    "Outcome",
+    "PATIENCE",
+    "Permit",
+    "Phase",
+    "Place",
+    "Queue",
+    "Readiness",
+    "Registry",
+    "REST",
+    "Schedule",
+    "Shared",
+    "Slot",
+    "Snapshot",
+    "Stage",
+    "State",
+    "Trouble",
+    "Verdict",
+    "Waiting",
+    "Window",
 ];
 
 #[test]

@@ -23,7 +23,7 @@ use std::{
 };
 
 use super::{
-    cell::{Cell, Lease},
+    cell::{Cell, CellSetup},
     effects::{Change, EndCounts},
     machine::Machine,
     notify::Observer,
@@ -88,7 +88,7 @@ impl Leased {
     fn lease(cell: &'static Cell, config: Config, clock: TimeSource) -> Self {
         let dispatched = Arc::new(Dispatched::default());
         let observer = Some(Arc::clone(&dispatched) as Arc<dyn Observer>);
-        cell.lease(Lease { observer, ..Lease::new(config, clock) });
+        cell.assign(CellSetup { observer, ..CellSetup::new(config, clock) });
         Self { cell, dispatched }
     }
 

@@ -8,7 +8,7 @@ use crate::{
         admission::Capacity,
         fast_path_view::Admission,
         probes::{Stream, StreamProof},
-        sharing::PATIENCE,
+        sharing::THREAD_GONE_AFTER,
     },
     config::Config,
 };
@@ -164,7 +164,7 @@ fn a_circuit_that_is_no_longer_the_fleets_does_not_watch() {
 fn without_the_fleets_thread_the_machine_decides_alone() {
     let (mut machine, now) = half_open();
     assert!(machine.admit().is_err());
-    machine.advance(now.after(PATIENCE), &mut Effects::default());
+    machine.advance(now.after(THREAD_GONE_AFTER), &mut Effects::default());
     assert!(machine.admit().is_ok());
     assert!(machine.admit().is_err(), "one probe at a time");
 }

@@ -2,7 +2,7 @@
 //!
 //! [`OnBodyEnd`] says so on a layer, and the responses then have a [`ResponseBody`].
 
-mod answer;
+mod awaited;
 mod length;
 mod on_body_end;
 #[cfg(feature = "grpc")]

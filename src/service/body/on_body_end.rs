@@ -6,7 +6,7 @@ use http::Response;
 use http_body::Body;
 
 use super::{
-    answer::Answer, length::Length, open_call::OpenCall, pending::PendingOutcome,
+    awaited::Awaited, length::Length, open_call::OpenCall, pending::PendingOutcome,
     response_body::ResponseBody,
 };
 use crate::{
@@ -138,8 +138,8 @@ impl OnBodyEnd {
             SlowUntil::Headers => permit.elapsed(),
             SlowUntil::End => None,
         };
-        let answer = Answer::after_head(eos.awaits_trailers(), response.headers());
-        let call = OpenCall::new(permit, elapsed, answer, self.stream_alive_after);
+        let awaited = Awaited::after_head(eos.awaits_trailers(), response.headers());
+        let call = OpenCall::new(permit, elapsed, awaited, self.stream_alive_after);
         let pending = PendingOutcome::new(call, eos, Length::of(&response));
         if response.body().is_end_stream() || pending.is_complete() {
             pending.end_without_body();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 
-use super::answer::Answer;
+use super::awaited::Awaited;
 use crate::{
     breaker::{Permit, probes::StreamProof},
     outcome::Outcome,
@@ -20,7 +20,7 @@ pub(super) struct OpenCall {
     /// response; otherwise [`NOT_MEASURED`].
     elapsed: u64,
     /// What is to come until the dependency has answered.
-    answer: Answer,
+    awaited: Awaited,
     /// Of a probe, whose stream need not end to succeed.
     probe: Option<Box<ProbeStream>>,
 }
@@ -37,12 +37,12 @@ impl OpenCall {
     pub(super) fn new(
         permit: Permit,
         elapsed: Option<Duration>,
-        answer: Answer,
+        awaited: Awaited,
         alive_after: Duration,
     ) -> Self {
         let probe = permit.is_probe().then(|| Box::new(ProbeStream { alive_after, proof: None }));
         let nanos = |elapsed: Duration| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX - 1);
-        Self { permit, elapsed: elapsed.map_or(NOT_MEASURED, nanos), answer, probe }
+        Self { permit, elapsed: elapsed.map_or(NOT_MEASURED, nanos), awaited, probe }
     }
 
     pub(super) fn permit(&mut self) -> &mut Permit {
@@ -51,8 +51,8 @@ impl OpenCall {
 
     /// Called when data arrives, and the body goes on.
     pub(super) fn receive(&mut self, data: &impl Buf) {
-        self.answer = self.answer.after(data);
-        if self.answer != Answer::Complete {
+        self.awaited = self.awaited.after(data);
+        if self.awaited != Awaited::Nothing {
             return;
         }
         let elapsed = self.elapsed();
@@ -99,7 +99,7 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         // Otherwise the permit itself is dropped as the permit of an abandoned call.
-        if self.answer == Answer::Complete {
+        if self.awaited == Awaited::Nothing {
             if self.has_proved_alive() {
                 self.record_in_place(Outcome::Success);
             } else {

@@ -40,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Database {
     folder: PathBuf,
-    slot: Mutex<DatabaseState>,
+    state: Mutex<DatabaseState>,
     user: FirstProcess,
 }
 
@@ -88,12 +88,12 @@ impl DatabaseState {
 impl Database {
     pub(super) fn new(folder: PathBuf) -> Self {
         release_kept();
-        Self { folder, slot: Mutex::default(), user: FirstProcess::default() }
+        Self { folder, state: Mutex::default(), user: FirstProcess::default() }
     }
 
     /// In a forked process, the lock may be held for ever, and the file is that of the other one.
-    fn slot(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
-        if self.user.claim() { Ok(lock(&self.slot)) } else { Err(path::forked(&self.folder)) }
+    fn state(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
+        if self.user.claim() { Ok(lock(&self.state)) } else { Err(path::forked(&self.folder)) }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -102,12 +102,12 @@ impl Database {
 
     /// What was last done to make the database usable again.
     pub(super) fn last_repair(&self) -> Option<String> {
-        self.slot().ok()?.last_repair.clone()
+        self.state().ok()?.last_repair.clone()
     }
 
     /// Fails if the file was removed or replaced while it was open.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
-        self.check_in_place(&mut *self.slot()?)
+        self.check_in_place(&mut *self.state()?)
     }
 
     /// Reads from the database, also if it cannot be written to.
@@ -116,17 +116,17 @@ impl Database {
         label: &str,
         operation: impl Fn(&ReadTransaction) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let mut slot = self.slot()?;
-        self.check_in_place(&mut slot)?;
-        if slot.unwritable().is_some_and(Unwritable::is_due) {
-            Self::close(&mut slot);
+        let mut state = self.state()?;
+        self.check_in_place(&mut state)?;
+        if state.unwritable().is_some_and(Unwritable::is_due) {
+            Self::close(&mut state);
         }
         let read = |open: &Open| operation(&open.db.begin_read()?);
-        let before = slot.last_repair.clone();
-        match self.run(&mut slot, label, true, read) {
+        let before = state.last_repair.clone();
+        match self.run(&mut state, label, true, read) {
             // It was repaired, or copied: what is left can be read.
-            Err(_) if slot.last_repair != before || slot.open.is_some() => {
-                self.run(&mut slot, label, true, read)
+            Err(_) if state.last_repair != before || state.open.is_some() => {
+                self.run(&mut state, label, true, read)
             }
             result => result,
         }
@@ -138,31 +138,31 @@ impl Database {
         label: &str,
         operation: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
     ) -> Result<(), StoreError> {
-        let mut slot = self.slot()?;
-        self.check_in_place(&mut slot)?;
-        if let Some(unwritable) = slot.unwritable() {
+        let mut state = self.state()?;
+        self.check_in_place(&mut state)?;
+        if let Some(unwritable) = state.unwritable() {
             if let Some(reason) = unwritable.salvaged.clone()
                 && !unwritable.is_due()
             {
                 return Err(StoreError::Unavailable(reason.into()));
             }
-            Self::close(&mut slot);
+            Self::close(&mut state);
         }
-        self.run(&mut slot, label, false, |open| commit(&open.db, operation))
+        self.run(&mut state, label, false, |open| commit(&open.db, operation))
     }
 
     /// After a failure the handle is dropped: once a write has failed (on a full disk, for
     /// example), all writes of that handle fail, and only a new handle recovers.
     fn run<T>(
         &self,
-        slot: &mut DatabaseState,
+        state: &mut DatabaseState,
         label: &str,
         only_reads: bool,
         operation: impl FnOnce(&Open) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let open = match &slot.open {
+        let open = match &state.open {
             Some(open) => open,
-            None => self.open(slot, label, only_reads)?,
+            None => self.open(state, label, only_reads)?,
         };
         let failure = match Failure::catch(|| operation(open)) {
             // The count stays: one damaged page fails each time, between operations that do not
@@ -170,12 +170,12 @@ impl Database {
             Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
-        Self::close(slot);
+        Self::close(state);
         if failure.is_corruption() {
-            slot.corruptions += 1;
-            if failure.is_certain() || slot.corruptions >= MAX_CORRUPTIONS {
-                slot.corruptions = 0;
-                self.repair(slot, label, &failure)?;
+            state.corruptions += 1;
+            if failure.is_certain() || state.corruptions >= MAX_CORRUPTIONS {
+                state.corruptions = 0;
+                self.repair(state, label, &failure)?;
             }
         }
         Err(failure.into_store_error(&self.folder))
@@ -186,18 +186,18 @@ impl Database {
     }
 
     /// Fails once if the file was removed or replaced. The check costs one `stat`.
-    fn check_in_place(&self, slot: &mut DatabaseState) -> Result<(), StoreError> {
+    fn check_in_place(&self, state: &mut DatabaseState) -> Result<(), StoreError> {
         let is_in_place = |open: &Open| FileIdentity::of_path(&self.file()) == open.file;
-        if slot.open.as_ref().is_none_or(is_in_place) {
+        if state.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
         }
-        Self::close(slot);
+        Self::close(state);
         Err(path::removed(&self.folder))
     }
 
     fn open<'a>(
         &self,
-        slot: &'a mut DatabaseState,
+        state: &'a mut DatabaseState,
         label: &str,
         only_reads: bool,
     ) -> Result<&'a Open, StoreError> {
@@ -205,23 +205,23 @@ impl Database {
         release_kept();
         let opened = match self.try_open() {
             Err(failure) if failure.is_corruption() => {
-                self.repair(slot, label, &failure)?;
-                match slot.unwritable().and_then(|unwritable| unwritable.salvaged.clone()) {
+                self.repair(state, label, &failure)?;
+                match state.unwritable().and_then(|unwritable| unwritable.salvaged.clone()) {
                     // It stays open for the reads to come.
                     Some(reason) if !only_reads => {
                         return Err(StoreError::Unavailable(reason.into()));
                     }
-                    _ => slot.open.take().map_or_else(|| self.try_open(), Ok),
+                    _ => state.open.take().map_or_else(|| self.try_open(), Ok),
                 }
             }
             Err(failure) if only_reads && failure.is_unwritable() => {
-                self.open_unwritable(slot).map_err(|_| failure)
+                self.open_unwritable(state).map_err(|_| failure)
             }
             opened => opened,
         };
         let open = opened.map_err(|failure| failure.into_store_error(&self.folder))?;
-        slot.is_known_unwritable &= open.unwritable.is_some();
-        Ok(slot.open.insert(open))
+        state.is_known_unwritable &= open.unwritable.is_some();
+        Ok(state.open.insert(open))
     }
 
     fn try_open(&self) -> Result<Open, Failure> {
@@ -248,9 +248,9 @@ impl Database {
         Ok(Open { db, file: identity, unwritable: None })
     }
 
-    fn open_unwritable(&self, slot: &mut DatabaseState) -> Result<Open, Failure> {
+    fn open_unwritable(&self, state: &mut DatabaseState) -> Result<Open, Failure> {
         let (db, file) = open_overlay(&self.file())?;
-        if !mem::replace(&mut slot.is_known_unwritable, true) {
+        if !mem::replace(&mut state.is_known_unwritable, true) {
             log(|| {
                 tracing::warn!(
                     target: "tower_breaker",
@@ -265,8 +265,8 @@ impl Database {
     }
 
     /// Drops the handle, which may write and may panic, and releases the lock.
-    fn close(slot: &mut DatabaseState) {
-        let open = slot.open.take();
+    fn close(state: &mut DatabaseState) {
+        let open = state.open.take();
         let _ = Failure::catch(|| {
             drop(open);
             Ok(())
@@ -276,15 +276,15 @@ impl Database {
     /// Answers reads with what could be read of a corrupt file that cannot be replaced.
     fn serve_recovered(
         &self,
-        slot: &mut DatabaseState,
+        state: &mut DatabaseState,
         db: ::redb::Database,
         failure: &Failure,
         error: &Failure,
     ) {
         let reason = self.not_repaired(failure, error);
         let file = FileIdentity::of_path(&self.file());
-        slot.open = Some(Open { db, file, unwritable: Some(Unwritable::new(Some(reason))) });
-        if !mem::replace(&mut slot.is_known_unwritable, true) {
+        state.open = Some(Open { db, file, unwritable: Some(Unwritable::new(Some(reason))) });
+        if !mem::replace(&mut state.is_known_unwritable, true) {
             log(|| {
                 tracing::warn!(
                     target: "tower_breaker",
@@ -308,11 +308,11 @@ impl Database {
     /// nothing can be written, that is opened in memory, for reads.
     fn repair(
         &self,
-        slot: &mut DatabaseState,
+        state: &mut DatabaseState,
         label: &str,
         failure: &Failure,
     ) -> Result<(), StoreError> {
-        Self::close(slot);
+        Self::close(state);
         let folder = self.folder.display();
         let failed = |error: Failure| match error {
             Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
@@ -327,14 +327,14 @@ impl Database {
             // readable.
             Err(error) if error.is_unwritable() && !saved.is_empty() => {
                 let db = in_memory(&saved).map_err(failed)?;
-                self.serve_recovered(slot, db, failure, &error);
+                self.serve_recovered(state, db, failure, &error);
                 return Ok(());
             }
             replaced => replaced.map_err(failed)?,
         };
         let (values, records) = (saved.values.len(), saved.histories.len());
         let kept = kept_as.display();
-        slot.last_repair = Some(format!("moved the database aside to {kept}: {failure}"));
+        state.last_repair = Some(format!("moved the database aside to {kept}: {failure}"));
         metrics::quarantined(label, "folder");
         log(|| {
             tracing::warn!(
@@ -355,13 +355,13 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let slot = mem::take(self.slot.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let state = mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
         if self.user.is_other() {
             // To close the file would write to it, and release the lock of that process.
-            return mem::forget(slot);
+            return mem::forget(state);
         }
-        if slot.open.is_some() {
-            release(Closing(slot));
+        if state.open.is_some() {
+            release(Closing(state));
         }
     }
 }

@@ -24,14 +24,14 @@ return 'replaced'";
 
 /// What Redis holds under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Stored {
     Same,
     /// It is another process's by now.
     Replaced,
     Gone,
 }
 
-impl Found {
+impl Stored {
     pub(super) fn from_reply(reply: &[u8]) -> Self {
         match reply {
             b"gone" => Self::Gone,
@@ -88,17 +88,17 @@ impl Kept {
     pub(super) fn conclude(
         &self,
         looked_at: &[(String, Box<[u8]>)],
-        found: &[Found],
+        found: &[Stored],
     ) -> Option<String> {
         let mut known = lock(&self.0);
         let mut lost = None;
         for ((key, end), found) in looked_at.iter().zip(found) {
             // It may have been saved again meanwhile.
-            if *found == Found::Same || known.ends.get(key) != Some(end) {
+            if *found == Stored::Same || known.ends.get(key) != Some(end) {
                 continue;
             }
             known.ends.remove(key);
-            if *found == Found::Gone {
+            if *found == Stored::Gone {
                 lost.get_or_insert_with(|| key.clone());
             }
         }
@@ -144,10 +144,10 @@ mod tests {
         }
         let looked_at = kept.due(later(20)).unwrap();
         kept.note("e", b"2", None);
-        let found = [Found::Same, Found::Replaced, Found::Gone, Found::Gone, Found::Gone];
+        let found = [Stored::Same, Stored::Replaced, Stored::Gone, Stored::Gone, Stored::Gone];
         assert_eq!(kept.conclude(&looked_at, &found).as_deref(), Some("c"));
         let looked_at = kept.due(later(40)).unwrap();
         assert_eq!(keys(Some(looked_at.clone())), ["a", "e"]);
-        assert_eq!(kept.conclude(&looked_at, &[Found::Same, Found::Same]), None);
+        assert_eq!(kept.conclude(&looked_at, &[Stored::Same, Stored::Same]), None);
     }
 }

@@ -7,7 +7,7 @@ use redis::{Cmd, ConnectionLike, RedisResult, Value};
 use super::{
     index::{GONE, Index, PAGE, life, longest as longest_of},
     index_life::IndexLife,
-    kept::{Found, Kept, LOOK},
+    kept::{Kept, LOOK, Stored},
     own::Own,
     script::{self, Form, Script},
     seen::{Seen, end},
@@ -327,9 +327,9 @@ fn load_each(
     redis::cmd("MGET").arg(keys).query(connection)
 }
 
-fn found(reply: &Value) -> Found {
-    let Value::BulkString(bytes) = reply else { return Found::Same };
-    Found::from_reply(bytes)
+fn found(reply: &Value) -> Stored {
+    let Value::BulkString(bytes) = reply else { return Stored::Same };
+    Stored::from_reply(bytes)
 }
 
 /// Whether a script has changed nothing.

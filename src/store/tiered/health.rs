@@ -12,7 +12,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// So that a far store that is back is found soon.
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// A call that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(1);
+const OVERDUE_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct FarHealth {
@@ -46,7 +46,7 @@ impl FarHealth {
 
     /// A call that is under way and does not return makes the store degraded.
     pub(super) fn detect_hang(&mut self, now: Instant) {
-        if self.call_began.is_some_and(|began| now - began > PATIENCE) {
+        if self.call_began.is_some_and(|began| now - began > OVERDUE_AFTER) {
             self.failed("the store does not answer", now);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{atomic::AtomicBool, mpsc};
 use super::*;
 use crate::{
     breaker::{
-        cell::{Cell, Lease},
+        cell::{Cell, CellSetup},
         command,
         effects::{Change, EndCounts},
         notify::Observer,
@@ -138,8 +138,8 @@ impl Rig {
         let (id, cell) = (self.next, pool::take());
         self.next += 1;
         let observer: Arc<dyn Observer> = Arc::new(Listener);
-        let lease = Lease::new(config, TimeSource::System);
-        cell.lease(Lease { observer: Some(Arc::clone(&observer)), ..lease });
+        let setup = CellSetup::new(config, TimeSource::System);
+        cell.assign(CellSetup { observer: Some(Arc::clone(&observer)), ..setup });
         let is_marked = Arc::new(AtomicBool::new(false));
         let (sender, home) = (self.sender.clone(), Arc::default());
         let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender, home };
