@@ -4,10 +4,9 @@
 //! `TOWER_BREAKER_SCREENSHOTS` set to a folder, screenshots go there.
 
 use std::{
-    env,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -24,9 +23,14 @@ use tower_breaker::{
     Config, KeyedBreakers, ManualChange, MemoryStore, Registry, Trip, Window, admin::Admin,
 };
 
-use super::{TOKEN, fleet::replica, support::redis::RedisServer};
-
-const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
+use super::{
+    TOKEN,
+    fleet::replica,
+    support::{
+        redis::RedisServer,
+        skip::{self, is_installed},
+    },
+};
 
 /// What the script checks, in its order.
 const CHECKS: [&str; 15] = [
@@ -213,17 +217,11 @@ fn browser_folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admin/browser")
 }
 
-fn runs(program: &str) -> bool {
-    let mut run = Command::new(program);
-    run.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    run.status().is_ok_and(|status| status.success())
-}
-
 /// What is missing for the test.
 fn missing() -> Option<&'static str> {
-    if !runs("chromium") {
+    if !is_installed("chromium") {
         Some("chromium is missing (Debian: apt-get install chromium)")
-    } else if !runs("node") {
+    } else if !is_installed("node") {
         Some("node is missing (Debian: apt-get install nodejs)")
     } else if !browser_folder().join("node_modules/playwright-core").exists() {
         Some("playwright-core is missing (npm ci --prefix tests/admin/browser)")
@@ -235,9 +233,7 @@ fn missing() -> Option<&'static str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_works_in_a_browser() {
     if let Some(what) = missing() {
-        assert!(env::var_os(REQUIRED).is_none(), "{what}, and {REQUIRED} is set");
-        eprintln!("skipped: {what}");
-        return;
+        return skip::missing(what);
     }
     let (few, many) = (few(), many());
     let admin = |registry: &Registry| Admin::new(registry).token(TOKEN).vital("payments");

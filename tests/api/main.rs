@@ -13,3 +13,11 @@ mod listener_panics;
 mod newcomer;
 mod optional;
 mod readme;
+
+/// Does nothing, unless this process is the child of another test.
+#[test]
+fn child_process() {
+    use config::stores::{STORE_OF_ENVIRONMENT, open_store_of_environment};
+
+    support::child::enter(&[(STORE_OF_ENVIRONMENT, open_store_of_environment)]);
+}

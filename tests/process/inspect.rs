@@ -25,7 +25,7 @@ fn inspect(arguments: &[&str], folder: &Path) -> Output {
     command.arg("inspect").args(arguments).arg(folder).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

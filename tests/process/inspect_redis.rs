@@ -8,16 +8,15 @@ use std::{
 use serde_json::Value;
 use tower_breaker::{Breaker, store::RedisStore};
 
-use crate::support::{redis::RedisServer, redis_cluster::RedisCluster};
+use crate::{
+    inspect::text,
+    support::{redis::RedisServer, redis_cluster::RedisCluster},
+};
 
 /// Runs the command with the store in its variable.
 fn inspect(url: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tower-breaker"));
     command.env("TOWER_BREAKER_STORE", url).arg("inspect").args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[track_caller]

@@ -80,6 +80,12 @@ impl Role {
         self
     }
 
+    /// Removes an environment variable that this process may have.
+    pub(crate) fn without_variable(mut self, name: &str) -> Self {
+        self.0.env_remove(name);
+        self
+    }
+
     /// Writes all output of the child to a file; the child can say nothing then.
     pub(crate) fn output(mut self, file: &File) -> Self {
         self.0.stdout(file.try_clone().unwrap()).stderr(file.try_clone().unwrap());

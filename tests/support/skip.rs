@@ -1,6 +1,10 @@
 //! Tests that need a program which may be missing.
 
-use std::{env, io::Write as _};
+use std::{
+    env,
+    io::{ErrorKind, Write as _},
+    process::{Command, Stdio},
+};
 
 /// Whether a missing program fails the tests that need it. `.ci/run` sets it.
 const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
@@ -18,4 +22,13 @@ pub(crate) fn missing(what: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or_default();
     let _ = writeln!(std::io::stderr(), "test {test} ... ignored, {what}");
+}
+
+/// Whether a program is installed.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let mut run = Command::new(program);
+    run.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    let Err(error) = run.status() else { return true };
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{program}: {error}");
+    false
 }

@@ -4,7 +4,7 @@ mod both_formats;
 mod builders;
 mod faults;
 mod files;
-mod stores;
+pub(crate) mod stores;
 
 use std::time::Duration;
 

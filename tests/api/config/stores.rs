@@ -8,6 +8,7 @@ use tower_breaker::{
 };
 
 use super::paths;
+use crate::support::child::{self, Role, RoleResult};
 
 #[test]
 fn a_file_says_where_state_is_stored() {
@@ -232,33 +233,38 @@ fn a_store_that_a_file_names_is_opened_once() {
     assert!(ConfigFile::default().open_store().unwrap().is_none());
 }
 
+pub(crate) const STORE_OF_ENVIRONMENT: &str = "store_of_environment";
+const EXPECTED: &str = "expected";
+
 /// In a process of its own: other tests read the environment too.
+pub(crate) fn open_store_of_environment() -> RoleResult {
+    let file = ConfigFile::from_json(r#"{"store": "memory"}"#)?;
+    let found = match file.open_store() {
+        Ok(store) => store.map_or("none".to_owned(), |store| store.label().to_owned()),
+        Err(error) => error.to_string(),
+    };
+    let expected = child::argument(EXPECTED);
+    assert!(found.contains(&expected), "{found} is not {expected}");
+    Ok(())
+}
+
 #[test]
 fn the_environment_says_where_state_is_stored() {
-    const CHILD: &str = "TOWER_BREAKER_TEST_CHILD";
-    let file = ConfigFile::from_json(r#"{"store": "memory"}"#).unwrap();
-    if let Ok(expected) = std::env::var(CHILD) {
-        let found = match file.open_store() {
-            Ok(store) => store.map_or("none".to_owned(), |store| store.label().to_owned()),
-            Err(error) => error.to_string(),
-        };
-        assert!(found.contains(&expected), "{found} is not {expected}");
-        return;
-    }
+    const VARIABLE: &str = "TOWER_BREAKER_STORE";
     let dir = tempfile::tempdir().unwrap();
     let files = format!("file:{}", dir.path().display());
-    for (variable, expected) in [
+    for (value, expected) in [
         (None, "memory"),
         (Some("off"), "none"),
         (Some(""), "none"),
         (Some(files.as_str()), "file"),
         (Some("flie:state"), "TOWER_BREAKER_STORE: unknown store"),
     ] {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child.args(["the_environment_says_where_state_is_stored"]).env(CHILD, expected);
-        child.env_remove("TOWER_BREAKER_STORE");
-        child.envs(variable.map(|variable| ("TOWER_BREAKER_STORE", variable)));
-        let output = child.output().unwrap();
-        assert!(output.status.success(), "{variable:?}: {output:?}");
+        let child = Role::new(STORE_OF_ENVIRONMENT).argument(EXPECTED, expected);
+        let child = match value {
+            Some(value) => child.variable(VARIABLE, value),
+            None => child.without_variable(VARIABLE),
+        };
+        assert!(!child.start().terminated_with_failure(), "{value:?} is not {expected}");
     }
 }

@@ -1,4 +1,7 @@
 //! The state machine as far as the programs need it, one step after the other.
+//!
+//! A second description beside `model/reference`: the search through all orders of steps clones and
+//! hashes a model millions of times, and the reference keeps each result with its time.
 
 use std::collections::{HashSet, VecDeque};
 
