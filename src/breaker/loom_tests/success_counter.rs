@@ -46,6 +46,15 @@ fn counting_in(window: u32, minimum_calls: u32) -> Leased {
     leased
 }
 
+/// Two successes, one after the other, on a thread of their own.
+fn succeed_twice(leased: &Leased) -> thread::JoinHandle<()> {
+    let (one, two) = (leased.permit(), leased.permit());
+    thread::spawn(move || {
+        succeed(one);
+        succeed(two);
+    })
+}
+
 /// Makes this thread of a model count on the other counter.
 pub(super) fn use_other_counter() {
     THREAD_INDEX.with(|index| index.set(1));
@@ -182,11 +191,8 @@ fn a_disabled_counter_counts_nothing() {
 fn two_successes_and_a_failure_are_all_counted_in_some_order() {
     model(|| {
         let leased = counting(4);
-        let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
-        let other = thread::spawn(move || {
-            succeed(one);
-            succeed(two);
-        });
+        let bad = leased.permit();
+        let other = succeed_twice(&leased);
         bad.failure();
         let streak_during = leased.stats().consecutive_failures();
         other.join().unwrap();
@@ -202,12 +208,8 @@ fn two_successes_and_a_failure_are_all_counted_in_some_order() {
 fn two_successes_and_two_failures_are_all_counted_in_some_order() {
     model(|| {
         let leased = counting_in(8, 8);
-        let (one, two) = (leased.permit(), leased.permit());
         let bad = [leased.permit(), leased.permit()];
-        let other = thread::spawn(move || {
-            succeed(one);
-            succeed(two);
-        });
+        let other = succeed_twice(&leased);
         for bad in bad {
             bad.failure();
         }
@@ -224,11 +226,8 @@ fn two_successes_and_two_failures_are_all_counted_in_some_order() {
 fn successes_during_a_failure_that_trips_come_before_it_or_too_late() {
     model(|| {
         let leased = counting(2);
-        let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
-        let other = thread::spawn(move || {
-            succeed(one);
-            succeed(two);
-        });
+        let bad = leased.permit();
+        let other = succeed_twice(&leased);
         bad.failure();
         other.join().unwrap();
         let stats = leased.stats();
@@ -248,11 +247,10 @@ fn successes_during_a_failure_that_trips_come_before_it_or_too_late() {
 fn a_success_and_an_update_happen_one_after_the_other() {
     model(|| {
         let leased = counting(4);
-        let cell = leased.cell;
         let good = leased.permit();
         let other = thread::spawn(move || good.success());
         let rule = Trip::failure_rate(0.5, Window::calls(2)).minimum_calls(2);
-        cell.update(Arc::new(Config { trip_on: vec![rule], ..Config::default() }));
+        leased.cell.update(Arc::new(Config { trip_on: vec![rule], ..Config::default() }));
         other.join().unwrap();
         assert_eq!((leased.stats().window_calls(), leased.state()), (2, State::Closed));
     });
@@ -279,11 +277,7 @@ fn successes_that_a_save_did_not_find_are_part_of_the_next_one() {
     model(|| {
         let leased = counting(4);
         let (cell, dispatched) = (leased.cell, Arc::clone(&leased.dispatched));
-        let (one, two) = (leased.permit(), leased.permit());
-        let other = thread::spawn(move || {
-            succeed(one);
-            succeed(two);
-        });
+        let other = succeed_twice(&leased);
         dispatched.is_save_due.store(false, SeqCst);
         let save = || cell.inspect_to_save(&*dispatched, |machine, _| machine.stats());
         let saved = save().expect("leased").window_calls();
@@ -296,10 +290,11 @@ fn successes_that_a_save_did_not_find_are_part_of_the_next_one() {
     });
 }
 
-#[test]
-fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
-    model(|| {
+/// Two threads share one of these counters, if there are any, and get more of them.
+fn threads_meet(counters: u8) {
+    model(move || {
         let leased = counting(4);
+        (0..counters).for_each(|met| leased.cell.allocate_counters(met + 1));
         let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
             use_other_counter();
@@ -307,29 +302,20 @@ fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
             succeed(two);
         });
         three.success();
-        leased.cell.allocate_counters(1);
+        leased.cell.allocate_counters(counters + 1);
         other.join().unwrap();
         assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
     });
 }
 
-/// Two threads that share one of the counters get more of them.
+#[test]
+fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
+    threads_meet(0);
+}
+
 #[test]
 fn when_threads_meet_again_the_counters_become_more_and_lose_nothing() {
-    model(|| {
-        let leased = counting(4);
-        leased.cell.allocate_counters(1);
-        let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
-        let other = thread::spawn(move || {
-            use_other_counter();
-            succeed(one);
-            succeed(two);
-        });
-        three.success();
-        leased.cell.allocate_counters(2);
-        other.join().unwrap();
-        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
-    });
+    threads_meet(1);
 }
 
 #[test]
@@ -377,11 +363,7 @@ fn a_success_during_a_failure_is_counted() {
 fn a_success_during_an_inspection_is_counted_once() {
     model(|| {
         let leased = timed(100);
-        let (one, two) = (leased.permit(), leased.permit());
-        let other = thread::spawn(move || {
-            succeed(one);
-            succeed(two);
-        });
+        let other = succeed_twice(&leased);
         assert!(leased.stats().window_calls() <= 2);
         other.join().unwrap();
         assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (2, 0));
@@ -405,13 +387,8 @@ fn a_success_that_completes_the_minimum_calls_during_a_failure_trips() {
 fn a_success_during_a_reset_is_not_counted_after_it() {
     model(|| {
         let leased = timed(100);
-        let cell = leased.cell;
-        let (one, two) = (leased.permit(), leased.permit());
-        let other = thread::spawn(move || {
-            succeed(one);
-            succeed(two);
-        });
-        cell.command(Command::Reset);
+        let other = succeed_twice(&leased);
+        leased.cell.command(Command::Reset);
         let fresh = leased.permit();
         other.join().unwrap();
         assert_eq!(leased.stats().window_calls(), 0);
