@@ -3,6 +3,7 @@
 mod histories;
 mod model;
 pub(crate) mod processes;
+mod threads;
 
 use std::{
     sync::{Arc, Mutex},
@@ -374,34 +375,4 @@ fn a_listener_may_build_a_breaker_of_the_same_name() {
     assert_eq!((younger.state(), third.state()), (State::ForcedOpen, State::ForcedOpen));
     assert!(is_superseded(&younger) && is_superseded(&older));
     third.flush_blocking(MINUTE).unwrap();
-}
-
-#[test]
-fn breakers_of_one_name_that_come_and_go_in_threads_lose_no_state() {
-    let store = MemoryStore::new();
-    let first = build_on(&store);
-    first.force_open();
-    drop(first);
-    let check = |breaker: &Breaker| assert_eq!(breaker.state(), State::ForcedOpen);
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let store = &store;
-            scope.spawn(move || {
-                let mut kept = None;
-                for round in 0..150 {
-                    let breaker = build_on(store);
-                    check(&breaker);
-                    if (round + thread) % 3 == 0 {
-                        // Drops the one from before, after the younger one was built.
-                        kept = Some(breaker);
-                    } else if round % 7 == 0 {
-                        drop(kept.take());
-                    }
-                    kept.iter().for_each(check);
-                }
-            });
-        }
-    });
-    assert_eq!(stored(&store).state, State::ForcedOpen);
-    check(&build_on(&store));
 }
