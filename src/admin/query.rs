@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::problem::Problem;
+use crate::history::{HistoryCursor, HistoryQuery};
 
 /// The names and values, with the escapes of forms undone.
 pub(super) fn parameters(
@@ -14,6 +15,28 @@ pub(super) fn parameters(
         let malformed = || Problem::bad_request("the query is not escaped UTF-8");
         Ok((unescape(name).ok_or_else(malformed)?, unescape(value).ok_or_else(malformed)?))
     })
+}
+
+/// Which part of a history a request asks for.
+pub(super) fn history(query: Option<&str>) -> Result<HistoryQuery, Problem> {
+    let mut history = HistoryQuery::default();
+    for parameter in parameters(query) {
+        match parameter? {
+            (name, value) if name == "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
+                history.limit = limit
+                    .ok_or_else(|| Problem::bad_request("\"limit\" must be between 1 and 1000"))?;
+            }
+            (name, value) if name == "before" => {
+                let cursor: Option<HistoryCursor> = value.parse().ok();
+                history.before = Some(cursor.ok_or_else(|| {
+                    Problem::bad_request("\"before\" must be the \"next\" of an earlier page")
+                })?);
+            }
+            _ => return Err(Problem::bad_request("the parameters are \"limit\" and \"before\"")),
+        }
+    }
+    Ok(history)
 }
 
 fn unescape(text: &str) -> Option<Cow<'_, str>> {

@@ -26,7 +26,7 @@ use super::{
     id,
     list::{ListPage, ListQuery},
     problem::Problem,
-    query::parameters,
+    query,
     read_body::read_body,
     resume::Positions,
     routes::Route,
@@ -34,10 +34,7 @@ use super::{
     source::{AdminSource, ListedBreaker, Wanted},
     view::{self, BreakerView},
 };
-use crate::{
-    handle::Breaker,
-    history::{HistoryCursor, HistoryQuery},
-};
+use crate::handle::Breaker;
 
 /// How many of the open circuits `/health` names.
 const MAX_OPEN: usize = 1000;
@@ -322,7 +319,7 @@ impl AdminState {
 
     fn events(&self, method: &Method, query: Option<&str>) -> AdminResult {
         let mut after = None;
-        for parameter in parameters(query) {
+        for parameter in query::parameters(query) {
             let (name, value) = parameter?;
             after = after.or((name == "after").then_some(value));
         }
@@ -345,7 +342,7 @@ impl AdminState {
     }
 
     async fn history(&self, breaker: &Breaker, query: Option<&str>) -> AdminResult {
-        let query = parse_query(query)?;
+        let query = query::history(query)?;
         let page = breaker
             .history(query)
             .await
@@ -378,25 +375,4 @@ impl AdminState {
         }
         Ok(self.breaker(&now, &Replicas::default()))
     }
-}
-
-fn parse_query(query: Option<&str>) -> Result<HistoryQuery, Problem> {
-    let mut history = HistoryQuery::default();
-    for parameter in parameters(query) {
-        match parameter? {
-            (name, value) if name == "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
-                history.limit = limit
-                    .ok_or_else(|| Problem::bad_request("\"limit\" must be between 1 and 1000"))?;
-            }
-            (name, value) if name == "before" => {
-                let cursor: Option<HistoryCursor> = value.parse().ok();
-                history.before = Some(cursor.ok_or_else(|| {
-                    Problem::bad_request("\"before\" must be the \"next\" of an earlier page")
-                })?);
-            }
-            _ => return Err(Problem::bad_request("the parameters are \"limit\" and \"before\"")),
-        }
-    }
-    Ok(history)
 }
