@@ -23,12 +23,12 @@ pub(super) struct Core {
     pub(super) observer: Option<Arc<dyn Observer>>,
     /// Most of up to a hundred thousand breakers never need one.
     notifier: Option<Box<Notifier>>,
-    /// When the housekeeping thread looks at this cell next; `Tick::NEVER` if it does not. It
+    /// When the timer thread looks at this cell next; `Tick::NEVER` if it does not. It
     /// outlives the breaker, so that a cell has at most one deadline there.
     scheduled: Tick,
 }
 
-/// A change of the time at which the housekeeping thread looks at a cell.
+/// A change of the time at which the timer thread looks at a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reschedule {
     pub(super) at: Tick,
@@ -237,7 +237,7 @@ impl Core {
         pending.extend(would_trip.map(Event::WouldTrip));
     }
 
-    /// What to tell the housekeeping thread: when time alone changes the state next, unless it
+    /// What to tell the timer thread: when time alone changes the state next, unless it
     /// looks earlier anyway. It knows no clock but the system's.
     ///
     /// If it should have looked already, it may not have started: to be told again starts it.

@@ -49,7 +49,7 @@
 //!
 //! The end of a call adds one to a counter that its thread alone writes: no lock, and nothing that
 //! another thread waits for. A healthy call takes some 40 instructions more with it, and 1.4 ns on
-//! the machine of the benches; with `Off`, none. Once a second, the housekeeping thread collects
+//! the machine of the benches; with `Off`, none. Once a second, the timer thread collects
 //! the counters, if a recorder is installed.
 //!
 //! That holds for the first 1,024 names that are in use; a keyed group is one name, and with
@@ -58,7 +58,7 @@
 //!
 //! A duration takes more: the time is read twice, and a counter that all threads share is increased
 //! by a read-modify-write. The recorder is not called, however many calls there are: the
-//! housekeeping thread hands it the counters. A keyed group has a breaker for each key then, as
+//! timer thread hands it the counters. A keyed group has a breaker for each key then, as
 //! with a rate rule.
 //!
 //! ## Memory
@@ -141,11 +141,11 @@
 //! later gets what the living breakers have counted
 //! since they were built, within a second. Without one, nothing is recorded.
 //!
-//! The housekeeping thread publishes those of breakers. If it cannot be started (a limit of the
+//! The timer thread publishes those of breakers. If it cannot be started (a limit of the
 //! user or the container), or if the process was forked from the one in which it runs, it is
 //! started by what happens next of these: a breaker is built, a circuit opens, [`Breaker::metrics`]
 //! is called, or a call ends on a thread on which none has ended before. Under such a limit, a
-//! thread that makes its first call counts without a line of its own until the housekeeping thread
+//! thread that makes its first call counts without a line of its own until the timer thread
 //! runs, and each of its calls tries again.
 //!
 //! For stores, the thread that writes records them, or the thread that notices that the store

@@ -40,7 +40,7 @@ fn a_late_rejection_says_what_was_left_a_second_ago_at_most() {
             rejected.rejected().expect("a rejection").retry_after().expect("a time")
         };
         assert_eq!(left(parked()), OPEN_TIME);
-        // One of them is called after the housekeeping thread has looked at the clock.
+        // One of them is called after the timer thread has looked at the clock.
         let services: Vec<_> = (0..1200).map(|_| parked()).collect();
         trap.advance(OPEN_TIME * 5 / 6);
         let is_said = services.into_iter().any(|service| {

@@ -1,4 +1,4 @@
-//! The housekeeping thread: one for the process, for all breakers and waiting tasks.
+//! The timer thread: one for the process, for all breakers and waiting tasks.
 //!
 //! It starts at the first need, sleeps until the next deadline, and never ends. If it cannot be
 //! started, the next need tries again, and the thread then does what was due meanwhile. Until then,

@@ -44,7 +44,7 @@ enum DeadlineState {
     Unset,
     /// `sleep` knows the time.
     OnTokio,
-    /// The housekeeping thread wakes the task.
+    /// The timer thread wakes the task.
     OnThread(Tick),
 }
 

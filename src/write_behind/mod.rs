@@ -34,7 +34,7 @@
 //! * One [watchdog] for the process reports calls that do not return. So do threads that ask for
 //!   the health or pass a request.
 //! * A [thread that cannot be started](threads) is started later, by whichever thread comes next,
-//!   or by the [housekeeping thread](restart). Until then there is no store to wait for: requests
+//!   or by the [timer thread](restart). Until then there is no store to wait for: requests
 //!   are refused, and marks are still taken.
 //! * A forked process has none of these threads. It finds out by its number, reports an unhealthy
 //!   store, and waits for nothing.

@@ -1,5 +1,5 @@
 //! Starts the writers that could not be started, although nothing uses their stores: the
-//! housekeeping thread tries it every second.
+//! timer thread tries it every second.
 //!
 //! What keeps a writer from being started keeps that thread, too, unless it has run before. Calls
 //! that succeed start none. The next circuit that opens, caller that waits or breaker that is built

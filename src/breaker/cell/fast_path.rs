@@ -113,7 +113,7 @@ impl Cell {
     }
 
     /// The refusal of a circuit that was open for more than a second when the system's clock was
-    /// last read. It reads no clock. That was a second ago at most: the housekeeping thread waits
+    /// last read. It reads no clock. That was a second ago at most: the timer thread waits
     /// for the end of the open time, and looks at the clock as often.
     #[inline]
     pub(crate) fn open_lately(&self) -> Option<Refusal> {

@@ -137,7 +137,7 @@ fn a_cancellation_during_a_closing_comes_first_or_too_late() {
     });
 }
 
-/// A caller and the housekeeping thread observe the end of the open time.
+/// A caller and the timer thread observe the end of the open time.
 #[test]
 fn a_deadline_that_two_threads_notice_is_one_transition() {
     model(|| {

@@ -1,6 +1,6 @@
 //! The durations of calls, between two publications.
 //!
-//! A call adds one to the counter of its duration's range; the housekeeping thread hands the ranges
+//! A call adds one to the counter of its duration's range; the timer thread hands the ranges
 //! to the recorder. So no call waits for the recorder, whatever that does, and memory does not grow
 //! with traffic. A range is at most 1/32 of its begin wide, and stands for its middle: what is
 //! reported is at most 1.6% off.

@@ -1,4 +1,4 @@
-//! What was counted, to the metrics facade: each second, on the housekeeping thread.
+//! What was counted, to the metrics facade: each second, on the timer thread.
 
 use std::{
     cell::Cell,
@@ -45,7 +45,7 @@ static PUBLISHER: Publisher = Publisher {
 };
 
 struct Publisher {
-    /// Whether the housekeeping thread calls again.
+    /// Whether the timer thread calls again.
     scheduled: Mutex<bool>,
     /// How many breakers count, or wait for their first call.
     breakers: AtomicUsize,
@@ -59,7 +59,7 @@ struct Publisher {
     ended: Mutex<Vec<Arc<Meter>>>,
 }
 
-/// A breaker that counts, or waits for its first call. While there is one, the housekeeping thread
+/// A breaker that counts, or waits for its first call. While there is one, the timer thread
 /// looks for a recorder.
 pub(crate) struct CountedBreaker(());
 
@@ -77,7 +77,7 @@ impl Drop for CountedBreaker {
 }
 
 /// Whether the numbers of breakers are read, so that a new one begins to count at once. Otherwise
-/// it waits, and once they are, the housekeeping thread calls `begin_waiting`, which begins to
+/// it waits, and once they are, the timer thread calls `begin_waiting`, which begins to
 /// count for all that wait.
 pub(crate) fn is_read(begin_waiting: fn()) -> bool {
     let is_first = !std::mem::replace(&mut *std_lock(&PUBLISHER.scheduled), true);
