@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
+
 use super::{
     repair::seam::{REFUSES, Refusal, SALVAGES},
     *,
@@ -229,15 +231,20 @@ fn damage_values(folder: &Path) {
     fs::write(file(folder), &bytes).unwrap();
 }
 
+fn damaged_on_a_full_disk() -> (TempDir, RedbStore) {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    drop(reopen(dir.path()));
+    damage_values(dir.path());
+    REFUSES.set(Some(Refusal::Full));
+    let store = RedbStore::open(dir.path()).unwrap();
+    (dir, store)
+}
+
 #[test]
 fn what_can_be_read_of_a_damaged_file_answers_while_it_cannot_be_replaced() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, store) = damaged_on_a_full_disk();
     let folder = dir.path();
-    fill(folder);
-    drop(reopen(folder));
-    damage_values(folder);
-    REFUSES.set(Some(Refusal::Full));
-    let store = RedbStore::open(folder).unwrap();
     let values = store.load_page(None, usize::MAX).unwrap();
     assert!(!values.is_empty() && values.len() < VALUES, "{} values", values.len());
     assert!(values.iter().all(|(_, value)| *value == [b'x'; 300]));
@@ -254,13 +261,8 @@ fn what_can_be_read_of_a_damaged_file_answers_while_it_cannot_be_replaced() {
 
 #[test]
 fn a_corrupt_file_that_cannot_be_replaced_is_read_once_for_the_reads_and_writes_of_a_retry() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, store) = damaged_on_a_full_disk();
     let folder = dir.path();
-    fill(folder);
-    drop(reopen(folder));
-    damage_values(folder);
-    REFUSES.set(Some(Refusal::Full));
-    let store = RedbStore::open(folder).unwrap();
     let (began, before) = (Instant::now(), SALVAGES.get());
     let known = store.load_page(None, usize::MAX).unwrap();
     for _ in 0..10 {
