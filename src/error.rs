@@ -97,8 +97,8 @@ impl Rejected {
         self.refusal.retry_after()
     }
 
-    /// The same in whole seconds, for the header `Retry-After`: rounded up, so that no client
-    /// retries too early, and at least 1, also if no time is set.
+    /// [`retry_after`](Self::retry_after) in whole seconds, for the header `Retry-After`: rounded
+    /// up, so that no client retries too early, and at least 1, also if no time is set.
     ///
     /// ```
     /// use std::time::Duration;
@@ -163,7 +163,7 @@ pub(crate) fn causes<'a>(
         }
         opened(*error).or_else(|| source_with_wrapped(*error))
     };
-    // A limit, in case that an error is a source of itself.
+    // A limit, in case an error is its own source.
     iter::successors(Some(error), next).take(64)
 }
 

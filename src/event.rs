@@ -48,8 +48,8 @@ pub enum Event {
 /// A rule was met, and the circuit did not open.
 ///
 /// There is one such event each time: the next one comes when a rule is met after a call at which
-/// none was. So many [health checks](Reason::HealthCheck) that fail in a row are such a rule, which
-/// is met until a check succeeds.
+/// none was. A run of failed [health checks](Reason::HealthCheck) counts as such a rule, and is met
+/// until a check succeeds.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct WouldTrip {
@@ -180,7 +180,7 @@ pub enum Reason {
 
 impl Reason {
     /// Whether a call or an operator made the transition: it says something new about the
-    /// dependency. Every breaker of a name makes those that time makes.
+    /// dependency. Those that time alone causes happen in every breaker with the name.
     pub(crate) const fn is_own(self) -> bool {
         !matches!(self, Self::RecoveryTimeout | Self::ManualExpired | Self::Restored)
     }

@@ -117,8 +117,8 @@ impl LastProcess {
     }
 }
 
-/// Takes a lock. Where this process `is_forked` from one whose threads use it, too, one of these
-/// may have had it at that moment: then it is never released here, and there is none.
+/// Takes a lock. If this process `is_forked`, a thread of the other one may have held it at the
+/// fork. Then it is never released here, and this returns `None`.
 pub(crate) fn lock<T>(mutex: &Mutex<T>, is_forked: impl Fn() -> bool) -> Option<MutexGuard<'_, T>> {
     for _ in 0..ATTEMPTS {
         match mutex.try_lock() {

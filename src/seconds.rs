@@ -56,7 +56,7 @@ pub(crate) mod moment {
     }
 }
 
-/// The same where there may be none. What is out of range is read as none, so that one damaged
+/// A moment, or none. What is out of range is read as none, so that one damaged
 /// time does not make the rest unreadable.
 pub(crate) mod optional_moment {
     use super::{SystemTime, at, since_epoch};
@@ -77,7 +77,7 @@ pub(crate) mod optional_moment {
     }
 }
 
-/// The same where a damaged time must not be read as none.
+/// A moment, or none. A damaged time is an error, not none.
 pub(crate) mod strict_optional_moment {
     use super::{SystemTime, at};
     use serde::{Deserialize, Deserializer, de};

@@ -154,7 +154,7 @@ impl Snapshot {
         self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default(), Duration::ZERO))
     }
 
-    /// The same by these times to live. The snapshot of a circuit lives at least as long as the
+    /// The expiry by these times to live. The snapshot of a circuit lives at least as long as the
     /// circuit stays open, and then half-open by the `half_open_timeout`; that of a state set by
     /// hand for a time as long as this time.
     pub(crate) fn expiry_by(

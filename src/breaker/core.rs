@@ -194,7 +194,7 @@ impl Core {
         self.inspect(successes, inspect)
     }
 
-    /// Tells the observer of a change that took neither the time nor a transition.
+    /// Reports a change of the counts alone.
     fn report_counts(&mut self) {
         self.set_save_due(true);
         if let Some(observer) = &self.observer {

@@ -38,8 +38,8 @@ pub(crate) struct Machine {
     pub(super) would_trip: bool,
     pub(super) storage: Storage,
     pub(super) rules: Rules,
-    /// How many successes of the counter for all threads are recorded already. It is here because
-    /// a cell has no room.
+    /// How many successes of the counter for all threads are recorded already. Stored here because
+    /// the cell's cache lines are full.
     pub(super) drained: u8,
     /// Openings in a row without closing.
     pub(super) consecutive_opens: u32,
@@ -49,8 +49,8 @@ pub(crate) struct Machine {
     pub(super) now: Tick,
 }
 
-/// What the holder of the lock knows of saves and restores. It is here because a machine has room
-/// for it, and a cell beside it has none: it fills its cache lines.
+/// What the holder of the lock knows of saves and restores. Stored in the machine because the
+/// cell's cache lines are full.
 #[derive(Debug, Default)]
 pub(super) struct Storage(u8);
 

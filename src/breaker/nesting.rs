@@ -76,7 +76,7 @@ pub(crate) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T 
     work()
 }
 
-/// The same for work that is handed over by value, as is the request of a call.
+/// Like [`run_within`], for work that is handed over by value, as is the request of a call.
 ///
 /// Inside of another breaker it is done out of line, because without one there is nothing to keep
 /// until the end of the work.

@@ -102,7 +102,7 @@ impl PackedState {
         self.0 & Self::METERED != 0
     }
 
-    /// The same for a call that is not counted.
+    /// The state as a call sees it that metrics do not count.
     #[allow(dead_code, reason = "used for checks, and where breakers have keys")]
     pub(super) const fn unmetered(self) -> Self {
         Self(self.0 & !Self::METERED)

@@ -116,9 +116,9 @@ impl Machine {
         }
     }
 
-    /// The same with what a part of the store holds, until the whole of it can be read. A closed
-    /// circuit loses little by waiting for that. The counts of windows are not resumed: they would
-    /// count twice.
+    /// Restores what a part of the store holds, until the whole of it can be read. A closed circuit
+    /// loses little by waiting for that. The counts of windows are not resumed: they would count
+    /// twice.
     pub(super) fn restore_early(
         &mut self,
         snapshot: &Snapshot,

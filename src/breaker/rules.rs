@@ -357,7 +357,7 @@ impl Rules {
         });
     }
 
-    /// The same for calls that came before those that the windows hold already.
+    /// Like [`adopt`](Self::adopt), for calls that came before those that the windows hold.
     pub(super) fn prepend(
         &mut self,
         saved: &[WindowSnapshot],

@@ -26,8 +26,8 @@ pub(crate) trait FleetObserver: fmt::Debug + Send + Sync {
     /// Called with the breaker's lock held: note it, and no more.
     fn on_change(&self);
 
-    /// The same where all that has changed are the counts, and where the fleet
-    /// [counts](Shared::counts) together.
+    /// Called instead when only counts have changed, and the fleet [counts](Shared::counts)
+    /// together.
     fn on_counts(&self);
 }
 

@@ -130,8 +130,8 @@ impl SystemClock {
         if age.wrapping_sub(1) < TRUST - 1 { Tick::from_nanos(now) } else { ANCHOR.renew() }
     }
 
-    /// The same at the end of a call that was admitted at that time. Where the counter has not
-    /// moved meanwhile, it is checked.
+    /// Like [`counter_tick`](Self::counter_tick), at the end of a call that was admitted at that
+    /// time. Where the counter has not moved meanwhile, it is checked.
     #[inline]
     pub(crate) fn counter_tick_after(admitted: Tick) -> Tick {
         let now = Self::counter_tick();

@@ -46,7 +46,7 @@ impl Tick {
         Duration::from_nanos(self.nanos_since(earlier))
     }
 
-    /// The same in nanoseconds, without the division that a [`Duration`] takes.
+    /// The time since `earlier` in nanoseconds, without the division that a [`Duration`] takes.
     pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -66,7 +66,7 @@ impl StoreConfig {
         }
     }
 
-    /// The same with an absolute path.
+    /// This configuration with absolute paths.
     fn absolute(&self) -> Result<Self, StoreError> {
         Ok(match self {
             Self::Sled(folder) => Self::Sled(absolute_folder(folder)?),

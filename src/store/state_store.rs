@@ -58,8 +58,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// store's choice that stays the same between calls. Fewer than `limit` entries mean that there
     /// are no more.
     ///
-    /// A store that cannot read a single value should return it as an empty one rather than fail:
-    /// then it hides no other, and the crate asks for that key by itself.
+    /// A store that cannot read a single value should return an empty value for it instead of
+    /// failing. The other entries then stay readable, and the crate asks for that key alone.
     ///
     /// # Errors
     ///

@@ -22,7 +22,8 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
     /// why a change that was marked before is always part of the snapshot.
     fn encode(&self) -> Option<EncodedSnapshot>;
 
-    /// The same, but perhaps a snapshot that continues this base and holds only what is new.
+    /// Like [`encode`](Self::encode), but perhaps a snapshot that continues this base and holds
+    /// only what is new.
     fn encode_since(&self, base: &SnapshotBase) -> Option<EncodedSnapshot> {
         let _ = base;
         self.encode()
@@ -31,7 +32,7 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
     /// Adopts a snapshot, unless the breaker already has a newer state of its own.
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
 
-    /// The same with one that has been parsed.
+    /// Like [`restore`](Self::restore), with a snapshot that has been parsed.
     fn restore_parsed(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
         match snapshot.to_json() {
             Ok(json) => self.restore(json.as_bytes()),
@@ -39,7 +40,8 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
         }
     }
 
-    /// The same with the snapshot that continues it. One that continues another is ignored.
+    /// Like [`restore`](Self::restore), with the snapshot that continues it. One that continues
+    /// another is ignored.
     fn restore_continued(&self, bytes: &[u8], continuation: &[u8]) -> Result<(), RestoreError> {
         let _ = continuation;
         self.restore(bytes)

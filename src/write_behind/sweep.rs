@@ -169,7 +169,7 @@ fn remove_one(client: &StoreClient, key: &str) -> Result<(), StoreError> {
     client.sweep(|store| store.delete_all(&keys))
 }
 
-/// A key for which the store fails keeps the sweep from no other key, unless nothing works.
+/// A failure for one key does not end the sweep, unless the store is down.
 fn go_on(key: &str, done: Result<(), StoreError>) -> Result<(), StoreError> {
     match done {
         Err(error) if !is_outage(&error) => {

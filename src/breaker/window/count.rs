@@ -209,7 +209,7 @@ impl CountWindow {
         }
     }
 
-    /// The same for calls before those in this window, which stay.
+    /// Takes over calls that came before those in this window, which stay.
     pub(super) fn prepend(&mut self, run_lengths: &str) {
         let own = std::mem::replace(self, Self::new(self.size));
         self.adopt(run_lengths);

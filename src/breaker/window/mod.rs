@@ -218,8 +218,8 @@ impl CallWindow {
         }
     }
 
-    /// The same, but what this window holds comes after it, and stays. A `decoded` window may have
-    /// taken over a part of that already.
+    /// Takes over saved calls that came before what this window holds, which stays. A `decoded`
+    /// window may have taken over a part of that already.
     pub(crate) fn prepend(
         &mut self,
         content: &WindowContent,

@@ -48,7 +48,7 @@ pub(super) fn counter() -> u64 {
     counter::read()
 }
 
-/// The same; `None` if it is not calibrated.
+/// The processor's counter; `None` if it is not calibrated.
 pub(super) fn calibrated_counter() -> Option<u64> {
     #[cfg(test)]
     if let Some(trap) = trap::get() {
