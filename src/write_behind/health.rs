@@ -39,6 +39,19 @@
 //! * **R**: the failed entries are retried at once: they may have failed only because of the
 //!   outage.
 //!
+//! # Predictions
+//!
+//! Beside the state, a failure predicts the next one, so that callers do not wait in vain: for ten
+//! times as long as the last call took, from 10 ms to 1 s. While reads are predicted to fail, a
+//! breaker that is built does not wait for its snapshot; while saves are, one that is dropped does
+//! not wait for its last save. Three new breakers in a row that cannot be read, or an outage,
+//! predict failing reads; a batch in which nothing worked predicts failing saves. A part of the
+//! store that can be reached counts as readable. While the store is stalled, both are predicted.
+//!
+//! Two reasons for not waiting are no states of a store, and are asked for before it: the writer's
+//! thread has not started ([`Starter::waits`](super::threads::Starter::waits)), and this process
+//! was forked from the one that has it ([`Inbox::is_forked`](super::inbox::Inbox::is_forked)).
+//!
 //! [`Partial`]: Trouble::Partial
 //! [`Failing`]: Trouble::Failing
 //! [`Unavailable`]: Trouble::Unavailable
