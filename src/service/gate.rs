@@ -62,7 +62,7 @@ impl Gate {
 
     /// Registers the task to be woken when the circuit opens. Returns `false` if the circuit
     /// already rejects calls.
-    pub(super) fn wait(&mut self, cx: &Context<'_>) -> bool {
+    pub(super) fn register(&mut self, cx: &Context<'_>) -> bool {
         let waits = self.wake_on_open.register(cx);
         if self.wake_on_open.is_registered() {
             self.quick = pool::never_assigned();
@@ -98,10 +98,11 @@ impl Gate {
         now.unwrap_or(Refusal::new(state))
     }
 
-    /// Whether the circuit rejects calls. If so, the service is ready to reject the next one.
+    /// Makes the service ready to reject the next call if the circuit rejects calls, and returns
+    /// whether it does.
     // Out of line, as is everything that a healthy call does not need: that keeps its code short.
     #[inline(never)]
-    pub(super) fn is_rejecting(&mut self) -> bool {
+    pub(super) fn prepare_rejection(&mut self) -> bool {
         let cell = self.wake_on_open.cell();
         let glance = SystemClock::glance();
         let refused_by = if cell.is_open_for_long(glance) {
@@ -132,7 +133,7 @@ mod tests {
         let mut gate = Gate::new(cell);
         assert!(ptr::eq(gate.quick(), cell));
         for _ in 0..2 {
-            assert!(gate.wait(&Context::from_waker(Waker::noop())));
+            assert!(gate.register(&Context::from_waker(Waker::noop())));
             assert!(!ptr::eq(gate.quick(), cell) && !gate.quick().admits_all());
             gate.stop_waiting();
             assert!(ptr::eq(gate.quick(), cell));

@@ -277,11 +277,11 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     /// Waits for the inner service, or for the circuit to open.
     #[cold]
     fn wait_for_inner<E>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
-        if self.gate.wait(cx) {
+        if self.gate.register(cx) {
             return Poll::Pending;
         }
         // The circuit opened while the inner service was polled.
-        if self.gate.is_rejecting() {
+        if self.gate.prepare_rejection() {
             return Poll::Ready(Ok(()));
         }
         // A nested call waits for the inner service alone, whatever the circuit does.
@@ -317,7 +317,7 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if R::WHILE_OPEN.waits() || !self.gate.quick().admits_all() {
-            if !R::WHILE_OPEN.waits() && self.gate.is_rejecting() {
+            if !R::WHILE_OPEN.waits() && self.gate.prepare_rejection() {
                 return if O::PASSES_WHILE_OPEN {
                     self.poll_ready_for_exempt(cx)
                 } else {
