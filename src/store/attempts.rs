@@ -4,14 +4,14 @@ use super::error::StoreError;
 
 /// Calls of which each is made whether or not others fail, until one meets an outage.
 #[derive(Default)]
-pub(crate) struct Attempts {
+pub(in crate::store) struct Attempts {
     is_down: bool,
 }
 
 impl Attempts {
     /// Makes the call, unless an outage was met. Returns whether it was made and worked; `note`
     /// gets its error.
-    pub(crate) fn works(
+    pub(in crate::store) fn works(
         &mut self,
         call: impl FnOnce() -> Result<(), StoreError>,
         note: impl FnOnce(StoreError),

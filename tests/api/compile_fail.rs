@@ -79,7 +79,7 @@ fn each_public_trait_says_what_to_do_where_it_is_not_implemented() {
             }
             // Attributes and comments stand before their item, at most with lines of their own.
             advises = line.starts_with("#[diagnostic::on_unimplemented(")
-                || advises && (line.starts_with('#') || line.starts_with("/") || line == ")]");
+                || advises && (line.starts_with('#') || line.starts_with('/') || line == ")]");
         }
     }
     assert!(traits > 20, "the traits are found");
@@ -138,7 +138,7 @@ fn package(root: &Path, programs: &[Program]) -> Result<PathBuf, Box<dyn Error>>
          wrong = []\n\
          [dependencies]\n\
          tower-breaker = {{ path = '{}', default-features = false, \
-         features = [\"grpc\", \"keyed\", \"retry\"] }}\n\
+         features = [\"grpc\", \"retry\"] }}\n\
          axum = {{ version = \"*\", default-features = false }}\n\
          http = \"*\"\n\
          tower = {{ version = \"*\", features = [\"retry\", \"util\"] }}\n",

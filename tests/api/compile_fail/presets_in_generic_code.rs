@@ -1,4 +1,5 @@
-//! The methods that set when an outcome is recorded replace a setting of the layer.
+//! The methods that set when an outcome is recorded replace a setting of the layer. (Called as
+//! methods, the compiler itself suggests the bound.)
 //!
 //! E0277: SetPreset; SetOnBodyEnd
 //! says: `.http()` and `.grpc()` cannot replace the setting `O`
@@ -16,8 +17,8 @@ where
     C: Clone,
     R: Clone,
 {
-    drop(layer.clone().http());
-    drop(layer.on_body_end(OnBodyEnd::new()));
+    drop(CircuitBreakerLayer::http(layer.clone()));
+    drop(CircuitBreakerLayer::on_body_end(layer, OnBodyEnd::new()));
 }
 
 #[cfg(feature = "wrong")]
@@ -26,8 +27,8 @@ where
     C: Clone,
     R: Clone,
 {
-    drop(layer.clone().http());
-    drop(layer.on_body_end(OnBodyEnd::new()));
+    drop(CircuitBreakerLayer::http(layer.clone()));
+    drop(CircuitBreakerLayer::on_body_end(layer, OnBodyEnd::new()));
 }
 
 fn main() {

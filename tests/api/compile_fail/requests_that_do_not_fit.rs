@@ -1,18 +1,14 @@
 //! What a layer and a retry policy ask of requests and responses.
 //!
-//! E0277: AppliesTo; MakeClassifier; RetryResponse; ExtractKey
+//! E0277: AppliesTo; NotClone: Clone; RetryResponse
 //! says: cannot tell whether a `u32` counts
 //! says: `.grpc()` needs requests of the type `http::Request<B>`
-//! says: `NotClone` is not `Clone`
-//! says: `NotClone` cannot make the classifier of a call with a `u32`
 //! says: the response `u32` cannot be searched for a rejection
 //! says: `RetryPolicy::http(..)` needs an `http::Response`
-//! says: `ByHost` cannot say the key of a `u32`
-//! says: pass a closure to `KeyedCircuitBreakerLayer::by_key`
 
 use tower::{Layer, Service, retry::RetryLayer, service_fn};
 use tower_breaker::{
-    CircuitBreakerLayer, KeyedBreakers, KeyedCircuitBreakerLayer, Outcome, RetryPolicy,
+    CircuitBreakerLayer, Outcome, RetryPolicy,
     classify::{Classify, ErrorsAsFailures},
 };
 
@@ -35,19 +31,11 @@ fn main() {
     is_service(builder.build().unwrap().layer(inner()));
 
     let builder = CircuitBreakerLayer::builder("classifier").classify(NotClone);
-    is_service(builder.build().unwrap().layer(inner()));
+    is_service(Layer::layer(&builder.build().unwrap(), inner()));
 
     #[cfg(not(feature = "wrong"))]
     let policy = RetryPolicy::new(ErrorsAsFailures);
     #[cfg(feature = "wrong")]
     let policy = RetryPolicy::http(ErrorsAsFailures);
     is_service(RetryLayer::new(policy).layer(inner()));
-
-    let breakers = KeyedBreakers::builder("keys").build().unwrap();
-    #[cfg(not(feature = "wrong"))]
-    let layer =
-        KeyedCircuitBreakerLayer::by_key(breakers, |number: &u32| Some(number.to_string().into()));
-    #[cfg(feature = "wrong")]
-    let layer = KeyedCircuitBreakerLayer::by_host(breakers);
-    is_service(layer.layer(inner()));
 }
