@@ -19,7 +19,7 @@
 //! [`Trip::slow_call_rate`](crate::Trip::slow_call_rate), or as failed with
 //! [`abandoned_after`](crate::BreakerBuilder::abandoned_after). Set one of the two where you cannot
 //! put a timeout below. Calls by hand have theirs [in the
-//! future](crate::Breaker::call#with-a-timeout).
+//! future](crate::Breaker::call).
 //!
 //! **axum**: `TimeoutLayer` of tower-http answers a hung call with a status, here 504. A layer that
 //! is added later is further out.
@@ -111,7 +111,7 @@
 //! | the dependency hangs, with a timeout below the breaker | failure | |
 //! | the same with a timeout above, or the client hangs up | slow, where a rule asks; else nothing | `abandoned_after` |
 //! | an `Err` | failure | a closure |
-//! | an `Err` within an `Ok`, as `breaker.call(timeout(..))` has it | success | [a `?` inside](crate::Breaker::call#with-a-timeout) |
+//! | an `Err` within an `Ok`, as `breaker.call(timeout(..))` has it | success | [a `?` inside](crate::Breaker::call) |
 //! | the service panics, or the classifier | failure, and the panic propagates | |
 //! | the closure of `.classify_with(..)` panics | nothing, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
