@@ -161,8 +161,11 @@ impl Machine {
 
     /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
-        if let Some(time_out) = self.cancel_probe(ticket, effects) {
+        let Some((time_out, may_decide)) = self.cancel_probe(ticket, effects) else { return };
+        if may_decide {
             self.end_without_result(time_out, effects);
+        } else {
+            self.end_undecided(false);
         }
     }
 
@@ -174,14 +177,15 @@ impl Machine {
         }
     }
 
-    /// Frees the slot of a probe that is cancelled. Returns how long it was out.
-    fn cancel_probe(&mut self, ticket: Ticket, effects: &mut Effects) -> Option<Duration> {
+    /// Frees the slot of a probe that is cancelled. Returns how long it was out, and whether it may
+    /// decide something: it needs no lease, or has one.
+    fn cancel_probe(&mut self, ticket: Ticket, effects: &mut Effects) -> Option<(Duration, bool)> {
         let time_out = self.release_probe(ticket)?;
-        self.return_lease(ticket.probe);
+        let may_decide = self.return_lease(ticket.probe);
         effects.probe = Some(CallEnd::Cancelled);
         // By the attempt.
         effects.counts_changed = true;
-        Some(time_out)
+        Some((time_out, may_decide))
     }
 
     /// Ends a call that was dropped before it had an outcome. A short one says nothing. A long

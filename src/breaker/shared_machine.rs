@@ -11,8 +11,8 @@ use super::{
     probes::Probes,
     rules::Trigger,
     sharing::{
-        DEMAND_TIME, Decided, FleetObserver, FleetState, Lease, OpenCalls, ProbeEnd, Recorded,
-        Shared, SharedView, WhenCounted,
+        DEMAND_TIME, Decided, FleetObserver, FleetState, Lease, OpenCalls, Recorded, Shared,
+        SharedView, WhenCounted,
     },
 };
 use crate::{
@@ -82,7 +82,7 @@ impl Machine {
         let Some(lease) = shared.of_probe(probe) else { return false };
         (lease.probe, lease.idle_since) = (None, now);
         let (token, is_valid) = (lease.token, lease.until > now);
-        shared.ending = Some(ProbeEnd { lease: token, is_good: true, timed_out: false });
+        shared.ending = Some(shared.end(token, true, false));
         is_valid
     }
 
@@ -105,14 +105,25 @@ impl Machine {
         }
     }
 
-    /// The oldest probe has timed out.
-    pub(super) fn time_out_oldest(&mut self) {
+    /// The oldest probe has timed out at this time. `false` if it would need a lease and has none
+    /// any more, as after the server was away for a moment: it decides nothing, and is forgotten.
+    pub(super) fn time_out_oldest(&mut self, at: Tick) -> bool {
         let now = self.now;
-        let Phase::HalfOpen(probes) = &self.phase else { return };
-        let oldest = probes.oldest();
-        let Some(shared) = self.sharing.gate_mut(now) else { return };
-        let lease = oldest.and_then(|probe| shared.of_probe(probe)).map(|lease| lease.token);
-        shared.ending = lease.map(|lease| ProbeEnd { lease, is_good: false, timed_out: true });
+        let Phase::HalfOpen(probes) = &mut self.phase else { return false };
+        let Some(oldest) = probes.oldest() else { return false };
+        let Some(shared) = self.sharing.gate_mut(now) else { return true };
+        let Some(lease) = shared.of_probe(oldest) else {
+            probes.release(oldest);
+            return false;
+        };
+        let (token, is_valid) = (lease.token, lease.until > at);
+        if is_valid {
+            shared.ending = Some(shared.end(token, false, true));
+        } else {
+            (lease.probe, lease.idle_since) = (None, now);
+            probes.release(oldest);
+        }
+        is_valid
     }
 }
 
@@ -240,11 +251,10 @@ impl Machine {
         shared.leases.len() < before
     }
 
-    /// The oldest result of a probe under this lease has been submitted.
-    pub(crate) fn forget_result(&mut self, lease: u64) {
-        let Some(shared) = &mut self.sharing.0 else { return };
-        if let Some(index) = shared.results.iter().position(|end| end.lease == lease) {
-            shared.results.remove(index);
+    /// The result of this number has been submitted.
+    pub(crate) fn forget_result(&mut self, serial: u64) {
+        if let Some(shared) = &mut self.sharing.0 {
+            shared.results.retain(|end| end.serial != serial);
         }
     }
 

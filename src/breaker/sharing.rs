@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub(super) results: Vec<ProbeEnd>,
     /// The result of a probe while the machine judges it.
     pub(super) ending: Option<ProbeEnd>,
+    /// How many probes under leases have ended.
+    pub(super) ends: u64,
     /// When a call last met the half-open circuit, or the open one and was noted.
     pub(super) last_call: Option<Tick>,
     /// Whether calls that meet the open circuit are noted.
@@ -94,6 +96,8 @@ pub(crate) struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProbeEnd {
     pub(crate) lease: u64,
+    /// Higher than that of each probe that has ended before.
+    pub(crate) serial: u64,
     pub(crate) is_good: bool,
     pub(crate) timed_out: bool,
 }
@@ -240,6 +244,7 @@ impl Shared {
             decided: None,
             results: Vec::new(),
             ending: None,
+            ends: 0,
             last_call: None,
             open_calls: OpenCalls::Unseen,
             unseen_since: None,
@@ -259,6 +264,12 @@ impl Shared {
 
     pub(super) fn free(&self, now: Tick) -> u64 {
         self.leases.iter().filter(|lease| lease.is_free(now)).count() as u64
+    }
+
+    /// How the next probe ends.
+    pub(super) fn end(&mut self, lease: u64, is_good: bool, timed_out: bool) -> ProbeEnd {
+        self.ends += 1;
+        ProbeEnd { lease, serial: self.ends, is_good, timed_out }
     }
 
     pub(super) fn of_probe(&mut self, probe: u64) -> Option<&mut Lease> {

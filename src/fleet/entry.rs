@@ -248,7 +248,7 @@ impl FleetEntry {
     }
 
     /// The command that tells the fleet the result of a probe that decides nothing by itself, and
-    /// the lease of the probe.
+    /// the number of the result.
     pub(super) fn undecided(
         &self,
         view: &SharedView,
@@ -263,12 +263,12 @@ impl FleetEntry {
         };
         let terms = self.terms(view, settings);
         let (token, now) = (fastrand::u64(1..), to_micros(view.now));
-        Some((end.lease, self.member.submit(&decision, &terms, token, now)?))
+        Some((end.serial, self.member.submit(&decision, &terms, token, now)?))
     }
 
-    pub(super) fn forget_result(&self, lease: u64) {
+    pub(super) fn forget_result(&self, serial: u64) {
         if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _| machine.forget_result(lease));
+            self.cell.with_shared(&*observer, |machine, _| machine.forget_result(serial));
         }
     }
 

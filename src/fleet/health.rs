@@ -103,9 +103,14 @@ struct Shard {
     replicas: u64,
 }
 
-/// The reasons that were logged within the last minute.
+/// What was logged, so that a connection that comes and goes writes a few lines a minute.
 #[derive(Debug, Default)]
-struct Logged(Vec<(String, Instant)>);
+struct Logged {
+    /// The reasons that were logged within the last minute.
+    reasons: Vec<(String, Instant)>,
+    /// What the log says: joined, or not; `None` if nothing.
+    is_joined: Option<bool>,
+}
 
 impl Logged {
     const MEMORY: Duration = Duration::from_secs(60);
@@ -114,12 +119,19 @@ impl Logged {
 
     /// Whether this is to be logged. Each attempt may fail for another reason.
     fn is_new(&mut self, reason: &str, now: Instant) -> bool {
-        self.0.retain(|(_, at)| now.saturating_duration_since(*at) < Self::MEMORY);
-        if self.0.len() >= Self::MOST || self.0.iter().any(|(logged, _)| logged == reason) {
+        self.reasons.retain(|(_, at)| now.saturating_duration_since(*at) < Self::MEMORY);
+        let is_known = self.reasons.iter().any(|(logged, _)| logged == reason);
+        if is_known || self.reasons.len() >= Self::MOST {
             return false;
         }
-        self.0.push((reason.to_owned(), now));
+        self.reasons.push((reason.to_owned(), now));
+        self.is_joined = Some(false);
         true
+    }
+
+    /// Whether that the fleet is reached is to be logged: the log says that it is not, or nothing.
+    fn is_join_new(&mut self) -> bool {
+        self.is_joined.replace(true) != Some(true)
     }
 }
 
@@ -196,8 +208,7 @@ impl ConnectionHealth {
     pub(super) fn set_joined(&self) {
         let before = std::mem::replace(&mut *std_lock(&self.value), FleetHealth::Joined);
         self.gauges.set(self.shard, |shard| shard.is_alone = false);
-        if before != FleetHealth::Joined {
-            *std_lock(&self.logged) = Logged::default();
+        if before != FleetHealth::Joined && std_lock(&self.logged).is_join_new() {
             log(|| tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers"));
         }
     }
@@ -212,7 +223,12 @@ impl ConnectionHealth {
         let before = std::mem::replace(&mut *health, alone.clone());
         drop(health);
         self.gauges.set(self.shard, |shard| (shard.is_alone, shard.replicas) = (true, 0));
-        if before != alone && std_lock(&self.logged).is_new(why, Instant::now()) {
+        let mut logged = std_lock(&self.logged);
+        // One that was not logged, because others were within the minute, is logged after it.
+        let is_unsaid = before != alone || logged.is_joined == Some(true);
+        let is_new = is_unsaid && logged.is_new(why, Instant::now());
+        drop(logged);
+        if is_new {
             log(|| {
                 tracing::warn!(
                     target: "tower_breaker",
@@ -228,6 +244,7 @@ impl ConnectionHealth {
 #[cfg(test)]
 mod log_tests {
     use super::*;
+    use crate::fleet::tests::support::log::Log;
 
     /// Else the beats of all shards would look at each other's.
     #[test]
@@ -252,6 +269,50 @@ mod log_tests {
         assert!(logged.is_new("late", later));
         let differing = (0..100).filter(|one| logged.is_new(&format!("at {one}"), later));
         assert_eq!(differing.count(), Logged::MOST - 1);
+    }
+
+    #[test]
+    fn an_outage_and_its_end_are_logged_at_warn_and_info() {
+        let (log, health) = (Log::default(), ConnectionHealth::new(0, Arc::default()));
+        log.during(|| {
+            health.set_joined();
+            for _ in 0..3 {
+                health.set_alone("connection refused");
+            }
+            health.set_joined();
+        });
+        let text = log.text();
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        let [joined, alone, again] = lines[..] else { panic!("{text}") };
+        for line in [joined, again] {
+            assert!(line.starts_with("INFO") && line.contains("joined the fleet"), "{line}");
+        }
+        assert!(alone.starts_with("WARN") && alone.contains("connection refused"), "{alone}");
+        // An outage that was not logged is, once it has lasted.
+        log.during(|| health.set_alone("connection refused"));
+        assert_eq!(log.lines_with("WARN"), 1);
+        let mut logged = std_lock(&health.logged);
+        logged.reasons.iter_mut().for_each(|(_, at)| *at -= Logged::MEMORY);
+        drop(logged);
+        log.during(|| health.set_alone("connection refused"));
+        assert_eq!(log.lines_with("WARN"), 2);
+    }
+
+    #[test]
+    fn a_connection_that_comes_and_goes_is_logged_a_few_times_a_minute() {
+        let (mut logged, start) = (Logged::default(), Instant::now());
+        assert!(logged.is_join_new(), "the first time");
+        let mut lines = 0;
+        for second in 0..59 {
+            let now = start + Duration::from_secs(second);
+            lines += usize::from(logged.is_new("gone", now));
+            lines += usize::from(logged.is_join_new());
+        }
+        assert_eq!(lines, 2);
+        // The log says that it is reached. If that stays untrue, it does not for long.
+        assert_eq!(logged.is_joined, Some(true));
+        assert!(logged.is_new("gone", start + Logged::MEMORY));
+        assert!(logged.is_join_new());
     }
 }
 

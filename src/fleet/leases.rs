@@ -4,7 +4,9 @@
 //! second, so no call waits for one. Calls are noted from a second before the end of the open time,
 //! and the lease is fetched as soon as it has ended. It is given back after a second without a
 //! call. If it went back unused, the next one is kept for twice as long: otherwise replicas with a
-//! call now and then would pass a lease round without ever using it.
+//! call now and then would pass a lease round without ever using it. If other replicas have calls
+//! meanwhile and ask for it, which the answer to its renewal says, it goes back after a second all
+//! the same.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,8 @@ use crate::{
 
 /// How long the first lease of a half-open state is kept without a call.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
-const LONGEST_HOLD: Duration = Duration::from_secs(60);
+/// If calls are rarer than this, none may ever meet a lease.
+const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 
 /// The leases of one breaker.
 #[derive(Debug)]
@@ -25,7 +28,9 @@ pub(super) struct Leases {
     held: Vec<u64>,
     /// The state that they belong to.
     fence: Fence,
+    /// How long a lease is kept without a call, unless others want it.
     hold: Duration,
+    is_wanted: bool,
     /// There is no lease before this time.
     denied_until: Option<Instant>,
     /// No lease is renewed before this time.
@@ -50,6 +55,7 @@ impl Leases {
             held: Vec::new(),
             fence: Fence::NONE,
             hold: FIRST_HOLD,
+            is_wanted: false,
             denied_until: None,
             renewal_denied_until: None,
             pause: RetryPause::default(),
@@ -93,7 +99,7 @@ impl Leases {
     }
 
     fn wish_for(&self, lease: &Lease, now: Tick, lasts: Duration) -> Option<Wish> {
-        let is_idle = lease.probe.is_none() && now.since(lease.idle_since) >= self.hold;
+        let is_idle = lease.probe.is_none() && now.since(lease.idle_since) >= self.hold();
         if is_idle {
             return Some(Wish::Return(lease.token));
         }
@@ -125,7 +131,7 @@ impl Leases {
         let of_leases = view.leases.iter().map(|lease| {
             let renewal = lease.until.since(view.now).saturating_sub(lasts / 2);
             let renewal = renewal.max(renewal_denied);
-            let idle = self.hold.saturating_sub(view.now.since(lease.idle_since));
+            let idle = self.hold().saturating_sub(view.now.since(lease.idle_since));
             if lease.probe.is_some() { renewal } else { renewal.min(idle) }
         });
         let denied = self.denied_until.filter(|_| view.wants_lease).map(left);
@@ -138,8 +144,13 @@ impl Leases {
         self.renewal_denied_until = None;
     }
 
-    pub(super) fn granted(&mut self, token: u64) {
+    fn hold(&self) -> Duration {
+        if self.is_wanted { FIRST_HOLD } else { self.hold }
+    }
+
+    pub(super) fn granted(&mut self, token: u64, is_wanted: bool) {
         (self.denied_until, self.renewal_denied_until) = (None, None);
+        self.is_wanted = is_wanted;
         self.pause.reset();
         if !self.held.contains(&token) {
             self.held.push(token);
@@ -169,7 +180,9 @@ impl Leases {
     /// A lease went back without having been used last.
     pub(super) fn returned(&mut self, token: u64) {
         self.held.retain(|held| *held != token);
-        self.hold = (self.hold * 2).min(LONGEST_HOLD);
+        if !std::mem::take(&mut self.is_wanted) {
+            self.hold = (self.hold * 2).min(LONGEST_HOLD);
+        }
     }
 }
 
@@ -214,6 +227,40 @@ mod tests {
         assert_eq!(wishes(&mut leases, now + 2 * LASTS), [Wish::Renew(7)]);
     }
 
+    /// The view of a lease that is not used, after this time.
+    fn idle(time: Duration) -> SharedView {
+        let mut view = view();
+        let lease = &mut view.leases[0];
+        (lease.probe, lease.until) = (None, view.now.after(time).after(LASTS));
+        view.now = view.now.after(time);
+        view
+    }
+
+    #[test]
+    fn an_unused_lease_is_kept_for_longer_each_time_unless_others_want_it() {
+        let (mut leases, now) = (Leases::new(), Instant::now());
+        let goes_back = |leases: &mut Leases, seconds| {
+            let view = idle(Duration::from_millis(seconds * 1000));
+            leases.wishes(&view, Fence::NONE, LASTS, now) == [Wish::Return(7)]
+        };
+        for hold in [1, 2, 4, 8, 16, 32, 64] {
+            leases.granted(7, false);
+            assert!(!goes_back(&mut leases, hold - 1) && goes_back(&mut leases, hold));
+            leases.returned(7);
+        }
+        // A replica with calls need not wait for that.
+        leases.granted(7, true);
+        assert!(!goes_back(&mut leases, 0) && goes_back(&mut leases, 1));
+        assert!(leases.recheck_after(&idle(Duration::ZERO), LASTS).unwrap() <= FIRST_HOLD);
+        leases.returned(7);
+        leases.granted(7, false);
+        assert!(!goes_back(&mut leases, 127) && goes_back(&mut leases, 128));
+        for _ in 0..20 {
+            leases.returned(7);
+        }
+        assert!(goes_back(&mut leases, LONGEST_HOLD.as_secs()));
+    }
+
     #[test]
     fn wishes_that_stay_late_wait_for_longer_each_time() {
         let (mut leases, now, view) = (Leases::new(), Instant::now(), view());
@@ -227,7 +274,7 @@ mod tests {
             at = until;
         }
         assert!(pauses[9] >= Duration::from_secs(1) && pauses[0] < pauses[9] / 10, "{pauses:?}");
-        leases.granted(7);
+        leases.granted(7, false);
         leases.late(Wish::Renew(7), at);
         assert!(leases.renewal_denied_until.unwrap() - at < pauses[9] / 10);
     }

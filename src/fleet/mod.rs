@@ -33,8 +33,8 @@
 //!   fetches one in the background as soon as the open time has ended. One that has not fetches it
 //!   once a call has met the half-open circuit, so that call is rejected and a later one is the
 //!   probe. A lease that has not been used for a second goes back, and the next one is kept for
-//!   twice as long. If a replica dies while it probes, its lease
-//!   [expires](RedisFleetBuilder::lease).
+//!   twice as long, up to an hour, while no other replica has calls. If a replica dies while it
+//!   probes, its lease [expires](RedisFleetBuilder::lease).
 //! * **Closing.** [`success_threshold`](crate::Config::success_threshold) and
 //!   [`half_open_failure_rate`](crate::Config::half_open_failure_rate) count the probes of all.
 //! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
@@ -84,6 +84,10 @@
 //! probes hold until they [expire](RedisFleetBuilder::lease). If it ends without dropping its fleet
 //! and breakers, its votes count for their open time.
 //!
+//! So a program that sets a state and ends must not do that at once. It first calls
+//! [`Breaker::fleet_views`](crate::Breaker::fleet_views): a breaker tells the fleet what it has
+//! decided before it asks the others.
+//!
 //! A process that is forked after its first breaker of a fleet was built has no threads of the
 //! fleet. Its breakers decide alone: [`fleet_health`](crate::Breaker::fleet_health) says so,
 //! questions of operators end with an error, and a circuit that the fleet had opened when the
@@ -108,7 +112,8 @@
 //! thousand entries, the sorted set `replicas` with an entry for each, the stream `questions` of
 //! about a hundred, for ten seconds after a question of an operator a hash `answers:{number}`, and
 //! with [`FleetCounts::Shared`] for each breaker with calls a hash `{name}:counts` of at most 42
-//! numbers a rule, which expires with the longest window.
+//! numbers a rule, which expires with the longest window. The first four expire eight days after
+//! the last replica was there. Only a state set by hand without an end stays until it is reset.
 //! The braces hold the number of the shard, so a cluster keeps all keys of a shard on one node.
 //! With [`shards`](RedisFleetBuilder::shards), breakers spread over several nodes.
 //!

@@ -36,7 +36,7 @@ pub(super) fn to_cause(reason: Reason, probe: Option<ProbeEnd>) -> Cause {
                 ProbeEnd { is_good: true, .. } => Verdict::Good,
                 ProbeEnd { .. } => Verdict::Bad,
             };
-            Cause::Probe { lease: end.lease, verdict }
+            Cause::Probe { lease: end.lease, serial: end.serial, verdict }
         }
         (Reason::ProbesSucceeded, None) => Cause::RecoveredAlone,
         _ => Cause::Trip,

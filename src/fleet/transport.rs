@@ -84,7 +84,8 @@ impl Transport {
         let times = [PRESENCE, KEPT].map(|time| micros(time).to_string());
         let reply = self.connection.call(|connection| {
             let replies = run(connection, |form, pipeline| {
-                let keys = [keys.shard(), keys.replicas()].map(str::as_bytes);
+                let keys = [keys.shard(), keys.replicas(), keys.news(), keys.questions()];
+                let keys = keys.map(str::as_bytes);
                 let arguments = [&*fresh, id, &*times[0], &*times[1]].map(str::as_bytes);
                 pipeline.add_command(script.command(form, &keys, &arguments));
             })
@@ -182,9 +183,13 @@ fn send(
     answers.collect()
 }
 
-/// Whether the script failed on what the key holds.
+/// Whether the script failed on what the key holds, and not because an administrator has killed it.
 pub(super) fn is_of_one_key(error: &RedisError) -> bool {
-    matches!(error_code(error), Some("ERR" | "WRONGTYPE"))
+    match error_code(error) {
+        Some("WRONGTYPE") => true,
+        Some("ERR") => !error.to_string().contains("killed by user"),
+        _ => false,
+    }
 }
 
 fn corrupt(error: RedisError) -> StoreError {

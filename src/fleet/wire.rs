@@ -64,13 +64,14 @@ pub(super) fn arguments(command: &Command, remark: Option<&Remark>) -> (&'static
                 optional(result.rate.map(Micros::from)),
                 result.open_for.to_string(),
                 result.opens.to_string(),
+                result.serial.to_string(),
             ];
             ("result", arguments)
         }
     }
 }
 
-/// A token as text that is ordered as the number is.
+/// A token as text, always with all of its digits.
 pub(super) fn token(token: u64) -> String {
     format!("{token:016x}")
 }
@@ -89,6 +90,7 @@ fn parse_answer(fields: &[String]) -> Option<Told> {
     let time = time.parse().ok()?;
     let status = match status.as_str() {
         "done" => Status::Done,
+        "granted" => Status::Granted { is_wanted: time == 1 },
         "counted" => Status::Counted,
         "stale" => Status::Stale,
         "behind" => Status::Behind,

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use tower_breaker::fleet::{Agreement, RedisFleet};
+use tower_breaker::{
+    State,
+    fleet::{Agreement, RedisFleet},
+};
 
 use crate::{
-    replica::{fail, joined, settings},
+    replica::{fail, joined, reaches, replica, settings},
     support::{
         child::{Role, RoleResult, argument, say},
         redis::RedisServer,
@@ -14,6 +17,7 @@ use crate::{
 };
 
 pub(crate) const VOTER: &str = "a replica that votes and ends";
+pub(crate) const OPERATOR: &str = "a program that sets a state and ends";
 /// Longer than a test takes.
 const OPEN_TIME: Duration = Duration::from_secs(600);
 
@@ -32,6 +36,30 @@ pub(crate) fn voter() -> RoleResult {
     say("ends");
     drop(breaker);
     std::process::exit(0)
+}
+
+/// The role: sets a state, and ends once the fleet has answered.
+pub(crate) fn operator() -> RoleResult {
+    let fleet = RedisFleet::builder(&argument("REDIS")).build()?;
+    let breaker = settings("payments").shared(fleet).build()?;
+    joined(&breaker);
+    breaker.force_open();
+    tokio_test::block_on(breaker.fleet_views(Duration::from_secs(5)))?;
+    std::process::exit(0)
+}
+
+#[needs::programs("redis-server")]
+#[test]
+fn a_state_set_by_a_program_that_asks_for_the_views_before_it_ends_holds_for_all() {
+    let Some(server) = RedisServer::start() else { return };
+    let other = replica(&server, "payments");
+    for _ in 0..5 {
+        let mut process = Role::new(OPERATOR).argument("REDIS", server.url()).start();
+        eventually("it ends", || process.status().is_some());
+        assert!(process.status().unwrap().success());
+        reaches(&[&other], State::ForcedOpen);
+        other.reset();
+    }
 }
 
 fn votes(server: &RedisServer) -> usize {

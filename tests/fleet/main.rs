@@ -14,6 +14,7 @@ mod ends;
 mod forked;
 mod health_checks;
 mod many;
+mod names;
 mod news;
 mod operators;
 mod outages;
@@ -35,5 +36,6 @@ fn child_process() {
         (processes::REPLICA, processes::replica),
         (forked::PARENT, forked::parent),
         (ends::VOTER, ends::voter),
+        (ends::OPERATOR, ends::operator),
     ]);
 }

@@ -55,6 +55,29 @@ fn news_that_were_trimmed_are_made_up_for() {
 
 #[needs::programs("redis-server")]
 #[test]
+fn a_state_whose_news_the_server_has_trimmed_before_they_were_read_is_asked_for() {
+    // All at once, so that no reader comes between: a state, and more news than the stream keeps.
+    const SCRIPT: &str = "
+        redis.call('HSET', KEYS[1], 'n', '1', 't', ARGV[1], 's', 'forced_open', 'u', '0', 'd', '',
+            'o', '0', 'h', ARGV[1] .. ' ')
+        for _ = 1, 25000 do
+            local serial = redis.call('HINCRBY', KEYS[2], 'news', 1)
+            redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'i', serial, 'b', 'other',
+                'n', '1', 't', ARGV[1], 's', 'closed', 'u', '0', 'd', '', 'o', '0', 'h', '0')
+        end
+        return redis.call('XLEN', KEYS[3])";
+    let Some(server) = RedisServer::start() else { return };
+    let (breaker, other) = (replica(&server, "payments"), replica(&server, "payments"));
+    let keys = ["payments:breaker", "shard", "news"];
+    let [key, shard, news] = keys.map(|key| format!("circuit_breaker:{{0}}:fleet:{key}"));
+    let left = server.command(&["EVAL", SCRIPT, "3", &key, &shard, &news, "00000000000000aa"]);
+    let left: u32 = left.parse().unwrap();
+    assert!((10_000..20_000).contains(&left), "{left} news");
+    reaches(&[&breaker, &other], State::ForcedOpen);
+}
+
+#[needs::programs("redis-server")]
+#[test]
 fn late_news_change_a_replica_once_they_come_and_each_state_in_its_turn() {
     const LATE: Duration = Duration::from_millis(300);
     let Some(server) = RedisServer::start() else { return };

@@ -41,6 +41,35 @@ fn a_hundred_replicas_of_ten_breakers() {
     measure_trips(&server, &replicas);
 }
 
+/// All lose their connections to a server that has forgotten everything.
+#[test]
+#[ignore = "a measurement"]
+fn thousands_of_breakers_join_again_within_seconds() {
+    for (replicas, breakers) in [(3, 10_000), (40, 500), (100, 200)] {
+        let Some(server) = RedisServer::start() else { return };
+        let fleet: Vec<_> = (0..replicas).map(|_| replica(&server, breakers)).collect();
+        eventually("all have joined", || fleet.iter().flatten().all(has_joined));
+        for round in 0..3 {
+            let took = measure_rejoin(&server, &fleet);
+            println!("round {round}: {replicas} replicas of {breakers} breakers: {took:.1?}");
+            assert!(took < Duration::from_secs(10), "{took:?}");
+        }
+    }
+}
+
+fn measure_rejoin(server: &RedisServer, fleet: &[Vec<Breaker>]) -> Duration {
+    let scripts = || calls(server).get("evalsha").copied().unwrap_or(0);
+    let before = scripts();
+    server.command(&["FLUSHALL"]);
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let began = Instant::now();
+    let all = fleet.iter().map(Vec::len).sum::<usize>() as u64;
+    // The others of a replica are in the fleet with its last one.
+    let has_joined = || fleet.iter().filter_map(|one| one.last()).all(has_joined);
+    eventually("all have joined again", || scripts() - before >= all && has_joined());
+    began.elapsed()
+}
+
 fn measure_rest(server: &RedisServer, replicas: usize, breakers: usize) -> Vec<Vec<Breaker>> {
     let alone: Vec<_> = (0..10_000).map(|number| settings(number).build().unwrap()).collect();
     let before = resident();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     processes::{Replica, Upstream, trip},
-    support::redis::RedisServer,
+    support::{redis::RedisServer, wait::eventually},
 };
 
 /// Longer than the test takes.
@@ -73,6 +73,42 @@ impl Spread {
     fn is_quick(&self) -> bool {
         self.scripts == 1 && self.delay <= Duration::from_millis(100)
     }
+}
+
+/// The first probe of all closes the circuit: how long the others take to know.
+fn recover(replicas: &[Replica; 3], upstream: &Upstream) -> Duration {
+    let [first, others @ ..] = replicas;
+    upstream.set_healthy(false);
+    trip(first);
+    for replica in replicas {
+        replica.reaches("half_open");
+    }
+    upstream.set_healthy(true);
+    eventually("a probe succeeds", || first.ask("call") == "ok");
+    for replica in replicas {
+        replica.reaches("closed");
+    }
+    let closed = first.changed();
+    others.iter().map(|other| other.changed().saturating_sub(closed)).max().unwrap()
+}
+
+/// As below: one of ten is not disturbed.
+#[needs::programs("redis-server")]
+#[test]
+fn a_probe_that_closes_the_circuit_of_one_process_closes_that_of_the_others_within_100_ms() {
+    let Some(server) = RedisServer::start() else { return };
+    let upstream = Upstream::start();
+    // Longer than it takes until all are open.
+    let open_time = Duration::from_secs(2);
+    let start = |id| Replica::start_with(&server, &upstream, id, 1, open_time);
+    let replicas = ["a", "b", "c"].map(start);
+    let mut delays = Vec::new();
+    let is_quick = |delay: &Duration| *delay <= Duration::from_millis(100);
+    while delays.len() < 10 && delays.iter().filter(|delay| is_quick(delay)).count() < 3 {
+        delays.push(recover(&replicas, &upstream));
+    }
+    println!("closed on all three: {delays:?}");
+    assert!(delays.iter().any(is_quick), "{delays:?}");
 }
 
 /// The times are those of the server and of the processes. On a busy machine a process may stand

@@ -34,8 +34,10 @@ impl Machine {
                         self.succeed_by_stream(probe, at, effects);
                     }
                     Some(ProbeEvent::TimedOut { at }) if self.now >= at => {
-                        self.time_out_oldest();
-                        self.open(Reason::ProbeTimeout.into(), None, at, effects);
+                        effects.counts_changed = true;
+                        if self.time_out_oldest(at) {
+                            self.open(Reason::ProbeTimeout.into(), None, at, effects);
+                        }
                     }
                     _ => break,
                 },

@@ -31,5 +31,7 @@ impl Machine {
 
     pub(super) fn end_undecided(&mut self, _: bool) {}
 
-    pub(super) fn time_out_oldest(&mut self) {}
+    pub(super) fn time_out_oldest(&mut self, _: Tick) -> bool {
+        true
+    }
 }

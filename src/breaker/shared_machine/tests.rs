@@ -8,9 +8,11 @@ use crate::{
         admission::Capacity,
         fast_path_view::Admission,
         probes::{Stream, StreamProof},
-        sharing::THREAD_GONE_AFTER,
+        recording::CallResult,
+        sharing::{ProbeEnd, THREAD_GONE_AFTER},
     },
     config::Config,
+    outcome::Outcome,
 };
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
@@ -26,7 +28,11 @@ impl FleetObserver for Thread {
 
 /// A circuit that is half-open in its fleet, at this time.
 fn half_open() -> (Machine, Tick) {
-    let mut machine = Machine::new(Arc::new(Config::default()), 0, Tick::new(Duration::ZERO));
+    half_open_with(Config::default())
+}
+
+fn half_open_with(config: Config) -> (Machine, Tick) {
+    let mut machine = Machine::new(Arc::new(config), 0, Tick::new(Duration::ZERO));
     machine.share(Box::new(Thread), false);
     machine.set_joined(true);
     let now = Tick::new(Duration::ZERO).after(OPEN_TIME);
@@ -80,6 +86,50 @@ fn probes_that_were_admitted_alone_count_after_a_rejoin() {
     assert!(matches!(machine.capacity(), Capacity::Probes(0)));
 }
 
+/// As after the server was away for a moment: the leases are gone, and another replica may probe.
+#[test]
+fn a_probe_that_has_lost_its_lease_decides_nothing_however_it_ends() {
+    let timeout = Duration::from_secs(10);
+    let config = Config { half_open_timeout: Some(timeout), ..Config::default() };
+    for is_cancelled in [false, true] {
+        let (mut machine, now) = half_open_with(config.clone());
+        machine.grant(1, now.after(OPEN_TIME));
+        let ticket = machine.admit().unwrap();
+        machine.set_joined(false);
+        machine.set_joined(true);
+        // The fleet's thread is there.
+        looks(&mut machine, now);
+        let mut effects = Effects::default();
+        if is_cancelled {
+            machine.now = now.after(timeout);
+            machine.cancel(ticket, &mut effects);
+        } else {
+            machine.advance(now.after(timeout), &mut effects);
+        }
+        let view = looks(&mut machine, now.after(timeout));
+        assert_eq!((view.state, view.decided), (State::HalfOpen, None), "{is_cancelled}");
+        assert!(effects.steps.is_empty());
+        // Its slot is free for one that has a lease, and its result comes too late.
+        machine.grant(2, now.after(2 * OPEN_TIME));
+        let next = machine.admit().unwrap();
+        let failure = CallResult { outcome: Outcome::failure(), elapsed: None };
+        machine.record(ticket, failure, &mut effects);
+        assert_eq!(machine.state(), State::HalfOpen);
+        // Under a lease, it decides.
+        looks(&mut machine, now.after(timeout));
+        if is_cancelled {
+            machine.now = now.after(2 * timeout);
+            machine.cancel(next, &mut effects);
+        } else {
+            machine.advance(now.after(2 * timeout), &mut effects);
+        }
+        let decided = looks(&mut machine, now.after(2 * timeout)).decided.unwrap();
+        assert_eq!((decided.state, decided.reason), (State::Open, Reason::ProbeTimeout));
+        let end = ProbeEnd { lease: 2, serial: 1, is_good: false, timed_out: true };
+        assert_eq!(decided.probe.map(|end| ProbeEnd { serial: 1, ..end }), Some(end));
+    }
+}
+
 #[test]
 fn a_stream_proves_nothing_once_its_lease_has_expired() {
     let alive_after = Duration::from_secs(5);
@@ -94,7 +144,7 @@ fn a_stream_proves_nothing_once_its_lease_has_expired() {
         let now = now.after(Duration::from_secs(30));
         machine.advance(now, &mut Effects::default());
         assert_eq!(machine.state(), expected);
-        let end = ProbeEnd { lease: 1, is_good: true, timed_out: false };
+        let end = ProbeEnd { lease: 1, serial: 1, is_good: true, timed_out: false };
         let decided = looks(&mut machine, now).decided;
         let expected = (expected == State::Closed).then_some(end);
         assert_eq!(decided.and_then(|decided| decided.probe), expected);
@@ -170,14 +220,22 @@ fn without_the_fleets_thread_the_machine_decides_alone() {
 }
 
 #[test]
-fn a_result_that_was_submitted_is_forgotten_by_its_lease() {
-    let (mut machine, now) = half_open();
-    let end = |lease| ProbeEnd { lease, is_good: true, timed_out: false };
-    machine.sharing.0.as_mut().unwrap().results = vec![end(2), end(3), end(3)];
-    machine.forget_result(1);
-    assert_eq!(looks(&mut machine, now).results, [end(2), end(3), end(3)]);
-    machine.forget_result(3);
-    assert_eq!(looks(&mut machine, now).results, [end(2), end(3)]);
+fn results_have_numbers_of_their_own_and_each_is_forgotten_by_its_own() {
+    let config = Config { success_threshold: 9, half_open_max_calls: Some(1), ..Config::default() };
+    let (mut machine, now) = half_open_with(config);
+    machine.grant(7, now.after(OPEN_TIME));
+    for _ in 0..3 {
+        let ticket = machine.admit().unwrap();
+        let result = CallResult { outcome: Outcome::Success, elapsed: None };
+        machine.record(ticket, result, &mut Effects::default());
+    }
+    let serials = |machine: &mut Machine| -> Vec<u64> {
+        looks(machine, now).results.iter().map(|end| end.serial).collect()
+    };
+    assert_eq!(serials(&mut machine), [1, 2, 3]);
+    machine.forget_result(4);
+    machine.forget_result(2);
+    assert_eq!(serials(&mut machine), [1, 3]);
 }
 
 #[test]

@@ -36,9 +36,15 @@ impl Agent {
                 log_unanswered(&name, &error);
             }
         }
+        let new = std::mem::take(&mut self.inquiries.new);
+        let (later, mut new): (Vec<_>, Vec<_>) = new.into_iter().partition(|ask| self.waits(ask));
+        self.inquiries.new = later;
         // What meets an error, and what comes after it, stays, and is answered with the error.
-        while let Some(ask) = self.inquiries.new.pop() {
-            self.begin_inquiry(ask)?;
+        while let Some(ask) = new.pop() {
+            if let Err(error) = self.begin_inquiry(ask) {
+                self.inquiries.new.extend(new);
+                return Err(error);
+            }
         }
         let now = Instant::now();
         let names: Vec<_> = self.inquiries.open.keys().cloned().collect();
@@ -54,6 +60,13 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Whether this replica has yet to tell the fleet what it has decided about the breaker: who
+    /// sets a state and asks about it learns that it is told.
+    fn waits(&self, ask: &Ask) -> bool {
+        let Ask::Views { name, .. } = ask else { return false };
+        self.names.get(name).into_iter().flatten().any(|id| self.changed.contains(id))
     }
 
     fn begin_inquiry(&mut self, ask: Ask) -> Result<(), StoreError> {

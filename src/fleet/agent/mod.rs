@@ -8,6 +8,7 @@ mod counting;
 mod inquiring;
 mod joining;
 mod probing;
+mod rounds;
 mod settling;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
 
 use smol_str::SmolStr;
 
+use self::rounds::Rounds;
 use super::{
     attached::Attaching,
     counting::Counting,
@@ -45,10 +47,6 @@ use crate::{
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what the server keeps is refreshed: well before it expires.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(8 * 3600);
-
-/// How often the states set by hand are sent to the server again. They may last for hours. If the
-/// server evicts such a key meanwhile, a replica that starts would not learn of the state.
-const BY_HAND_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long breakers are checked in a row, where thousands have changed at once, before messages
 /// are taken: news of the others must not wait for all of them.
@@ -77,19 +75,12 @@ pub(super) struct Agent {
     link: Link,
     /// Whether news is read.
     is_reading: bool,
-    /// Whether all states must be asked for.
-    must_join: bool,
-    /// Whether the server may not know votes and leases as they are.
-    must_reassert: bool,
-    /// Not before this time, as an attempt was late.
-    reassert_at: Instant,
-    reassert_pause: RetryPause,
+    rounds: Rounds,
     retry_at: Instant,
     /// When the last attempt failed.
     last_failure: Option<Instant>,
     beat_at: Instant,
     refresh_at: Instant,
-    by_hand_at: Instant,
     last_beat: Option<Beat>,
     /// The number of the last entry of news that was read.
     news_read: u64,
@@ -103,8 +94,10 @@ pub(super) struct Agent {
 struct Released {
     name: SmolStr,
     command: Command,
-    /// Whether it has been sent before.
+    /// Whether it has come too late before.
     is_last: bool,
+    /// When it is of no use any more: what is given back has lapsed by itself.
+    until: Instant,
 }
 
 /// Whether the fleet is reached.
@@ -163,15 +156,11 @@ impl Agent {
             attaching: Vec::new(),
             link: Link::Starting,
             is_reading: false,
-            must_join: true,
-            must_reassert: false,
-            reassert_at: now,
-            reassert_pause: RetryPause::default(),
+            rounds: Rounds::new(now),
             retry_at: now,
             last_failure: None,
             beat_at: now,
             refresh_at: now + REFRESH_INTERVAL,
-            by_hand_at: now + BY_HAND_INTERVAL,
             last_beat: None,
             news_read: 0,
             inquiries: Inquiries::default(),
@@ -234,7 +223,7 @@ impl Agent {
             // Without a reader of news there is nothing to try: it says when it reads.
             return if self.is_reading { self.retry_at } else { Instant::now() + BEAT_INTERVAL };
         }
-        if !self.changed.is_empty() || !self.released.is_empty() {
+        if !self.changed.is_empty() || !self.released.is_empty() || self.rounds.is_joining() {
             return Instant::now();
         }
         let later = self.later.first().map(|(at, _)| *at);
@@ -244,7 +233,7 @@ impl Agent {
             later,
             self.inquiries.next_moment(),
             self.counting.next_moment(),
-            self.must_reassert.then_some(self.reassert_at),
+            self.rounds.next_moment(),
         ]
         .into_iter()
         .flatten()
@@ -277,7 +266,7 @@ impl Agent {
                 self.changed.insert(id);
             }
             Message::Reading { serial } => {
-                (self.is_reading, self.must_join) = (true, true);
+                (self.is_reading, self.rounds.must_join) = (true, true);
                 self.news_read = serial;
                 self.retry_at = Instant::now();
             }
@@ -286,7 +275,7 @@ impl Agent {
                 self.go_alone(&error.to_string());
             }
             Message::Gap { serial } => {
-                self.must_join = true;
+                self.rounds.must_join = true;
                 self.news_read = serial;
             }
             Message::News { news, now, received, serial } => {
@@ -330,15 +319,13 @@ impl Agent {
         if !self.is_joined() || now >= self.beat_at {
             self.beat()?;
         }
-        if self.must_join || now >= self.refresh_at {
-            self.join_all()?;
+        if self.rounds.must_join || now >= self.refresh_at {
+            self.begin_round();
         }
-        if now >= self.by_hand_at {
-            self.join_by_hand()?;
+        if !self.is_joined() {
+            self.link_up();
         }
-        if self.must_reassert && now >= self.reassert_at {
-            self.reassert()?;
-        }
+        self.tell_again(now);
         while let Some((at, id)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
             self.later.remove(&(at, id));
             self.changed.insert(id);
@@ -347,11 +334,10 @@ impl Agent {
         let ends = Instant::now() + TURN;
         while Instant::now() < ends && !self.changed.is_empty() {
             let ids = self.next_changed(self.transport.pace.size());
-            if let Err(error) = self.settle(&ids) {
-                self.changed.extend(ids);
-                return Err(error);
-            }
+            self.settle_or_keep(&ids)?;
         }
+        self.join_some()?;
+        self.reassert_some()?;
         if self.counting.next_moment().is_some_and(|at| at <= now) {
             self.send_counts()?;
         }
@@ -383,6 +369,7 @@ impl Agent {
         if let Some(at) = later {
             self.later.remove(&(at, id));
         }
+        self.rounds.forget(id);
         self.release(&entry, &leases);
         // It may live on without its group.
         entry.set_joined(false);

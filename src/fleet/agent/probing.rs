@@ -15,6 +15,12 @@ use crate::{
     store::StoreError,
 };
 
+/// How long the return of a vote is kept for a server that is not reached. With a longer open time,
+/// the vote counts until that has ended.
+const LONGEST_VOTE: Duration = Duration::from_secs(3600);
+/// How much is kept to be given back. What is older than that lapses by itself.
+const MOST_RELEASED: usize = 10_000;
+
 /// What is asked for a breaker.
 struct Asked {
     id: u64,
@@ -38,6 +44,7 @@ impl Agent {
             }
         }
         self.join(&behind)?;
+        self.changed.extend(behind);
         for id in self.attached(ids) {
             self.look_later(id);
         }
@@ -83,8 +90,8 @@ impl Agent {
         let now = Instant::now();
         match (wish, answer.status) {
             (Wish::Return(_), _) => leases.returned(*lease),
-            (_, Status::Done) => {
-                leases.granted(*lease);
+            (_, Status::Granted { is_wanted }) => {
+                leases.granted(*lease, is_wanted);
                 // The lease runs from a moment before the server grants it.
                 entry.grant(*lease, view.now.after(lasts));
             }
@@ -131,37 +138,44 @@ impl Agent {
         {
             self.release(&entry, &leases);
         }
-        while !self.released.is_empty() && self.send_released().is_ok() {}
         if self.is_joined() {
+            while !self.released.is_empty() && self.send_released().is_ok() {}
             // Without the server, it counts as gone after a while.
             let _ = self.transport.leave(&self.settings.replica);
         }
     }
 
     /// Gives the leases of a breaker back that is gone, and takes its vote back: one replica that
-    /// restarts must not vote as two. Without the server they lapse.
+    /// restarts must not vote as two. Without the server, that waits until it is reached.
     pub(super) fn release(&mut self, entry: &FleetEntry, leases: &Leases) {
-        if !self.is_joined() {
-            return;
-        }
+        let now = Instant::now();
         let releases = leases.held().iter().map(|lease| Request::Release { lease: *lease });
         let releases = releases.map(|request| entry.member.command(request));
-        let commands = releases.chain(entry.withdrawal(&self.settings));
-        let gives_back = |command| Released { name: entry.name.clone(), command, is_last: false };
-        self.released.extend(commands.map(gives_back));
+        let releases = releases.map(|command| (command, now + self.settings.lease));
+        let withdrawal = entry.withdrawal(&self.settings);
+        let withdrawal = withdrawal.map(|command| (command, now + LONGEST_VOTE));
+        self.released.extend(releases.chain(withdrawal).map(|(command, until)| Released {
+            name: entry.name.clone(),
+            command,
+            is_last: false,
+            until,
+        }));
+        let more = self.released.len().saturating_sub(MOST_RELEASED);
+        drop(self.released.drain(..more));
     }
 
     /// Sends some of what breakers that are gone give back. What arrives too late is ignored by the
-    /// server, and sent once more.
+    /// server, and sent once more. After an error, all is sent again: it is no harm if it is given
+    /// back twice.
     pub(super) fn send_released(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        self.released.retain(|one| now < one.until);
         let most = self.transport.pace.size().min(self.released.len());
-        let released: Vec<_> = self.released.drain(..most).collect();
-        let commands = released.iter().map(|Released { name, command, .. }| Addressed {
-            name,
-            command: *command,
-            remark: None,
+        let commands = self.released[..most].iter().map(|Released { name, command, .. }| {
+            Addressed { name, command: *command, remark: None }
         });
         let answers = self.transport.call_all(&commands.collect::<Vec<_>>())?;
+        let released: Vec<_> = self.released.drain(..most).collect();
         let is_late =
             |answer: &Result<Told, _>| matches!(answer, Ok((one, _)) if one.status == Status::Late);
         let again = released.into_iter().zip(answers);

@@ -32,7 +32,7 @@ struct Turn {
 /// What was sent for a breaker.
 enum Sent {
     Join,
-    /// The result of a probe under this lease, which decides nothing by itself.
+    /// The result of this number, of a probe that decides nothing by itself.
     Result(u64),
     Decision {
         decisions: u64,
@@ -58,7 +58,7 @@ impl Agent {
         for id in ids {
             let Some(shared) = self.breakers.get_mut(id) else { continue };
             shared.entry.clear_mark();
-            if !shared.is_attached {
+            if !shared.is_attached || self.rounds.joins(*id) {
                 new.push(*id);
             }
         }
@@ -75,6 +75,11 @@ impl Agent {
         Ok(())
     }
 
+    /// After an error, they are looked at again.
+    pub(super) fn settle_or_keep(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        self.settle(ids).inspect_err(|_| self.changed.extend(ids))
+    }
+
     pub(super) fn attached(&self, ids: &[u64]) -> Vec<u64> {
         let is_attached = |id: &u64| self.breakers.get(id).is_some_and(|one| one.is_attached);
         ids.iter().copied().filter(is_attached).collect()
@@ -83,8 +88,9 @@ impl Agent {
     fn attach(&mut self, ids: &[u64]) -> Result<(), StoreError> {
         self.join(ids)?;
         for id in ids {
+            self.rounds.has_joined(*id);
             let shared = self.breakers.get_mut(id).filter(|shared| !shared.is_left_out);
-            if let Some(shared) = shared {
+            if let Some(shared) = shared.filter(|shared| !shared.is_attached) {
                 shared.entry.set_joined(true);
                 shared.is_attached = true;
                 self.skip_counts(&[*id]);
@@ -135,8 +141,8 @@ impl Agent {
             let join = entry.member.join(to_micros(view.now));
             return Some((view, Sent::Join, join));
         }
-        if let Some((lease, command)) = entry.undecided(&view, &self.settings) {
-            return Some((view, Sent::Result(lease), command));
+        if let Some((serial, command)) = entry.undecided(&view, &self.settings) {
+            return Some((view, Sent::Result(serial), command));
         }
         match entry.submission(&view, &self.settings) {
             Submission::Settled => None,
@@ -165,17 +171,19 @@ impl Agent {
                 entry.learn(answer.record, answer.now, view);
                 turn.joins_first = false;
             }
-            Sent::Result(lease) => {
+            Sent::Result(serial) => {
                 entry.learn(answer.record, answer.now, view);
                 match answer.status {
                     Status::Done | Status::Counted | Status::Void | Status::Stale => {
-                        entry.forget_result(lease);
+                        entry.forget_result(serial);
                     }
                     Status::Behind => {
                         turn.attempts += 1;
                         turn.joins_first = true;
                     }
-                    Status::Late | Status::Denied { .. } => return TurnEnd::Pause,
+                    Status::Late | Status::Granted { .. } | Status::Denied { .. } => {
+                        return TurnEnd::Pause;
+                    }
                 }
             }
             Sent::Decision { decisions, ref decision, sent_at } => {

@@ -59,6 +59,9 @@ impl Voter {
 pub(crate) struct ProbeResult {
     pub(crate) token: u64,
     pub(crate) lease: u64,
+    /// The results under a lease are numbered. One that is sent again, because its answer was lost,
+    /// must not count twice.
+    pub(crate) serial: u64,
     pub(crate) verdict: Verdict,
     /// The number of results that decides.
     pub(crate) needed: u32,
@@ -91,6 +94,9 @@ pub(crate) struct Answer {
 pub(crate) enum Status {
     /// The command is carried out, and the record is the state that follows.
     Done,
+    /// The lease is granted or renewed. Other replicas may want it more than one that does not use
+    /// it.
+    Granted { is_wanted: bool },
     /// The vote or the result is counted, and decides nothing yet.
     Counted,
     /// The server has a newer state than the caller has seen. Nothing was changed.

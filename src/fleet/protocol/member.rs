@@ -33,6 +33,7 @@ pub(crate) enum Cause {
     /// The result of a probe under this lease.
     Probe {
         lease: u64,
+        serial: u64,
         verdict: Verdict,
     },
     /// A probe that needed no lease has closed the circuit of this replica, which was open alone.
@@ -101,7 +102,8 @@ impl Member {
 
     /// The vote that the server has just counted, if it is one.
     pub(crate) fn cast_vote(&self, decision: &Decision) -> Option<Vote> {
-        let until = decision.until.filter(|_| decision.state == State::Open)?;
+        let is_vote = matches!(decision.cause, Cause::Trip | Cause::Restored);
+        let until = decision.until.filter(|_| is_vote && decision.state == State::Open)?;
         Some(Vote { against: self.seen.fence, until, opens: decision.opens })
     }
 
@@ -165,11 +167,12 @@ impl Member {
                 Request::Vote { voter, token, open_for, opens, quorum }
             }
             Cause::Restored => restored(decision.state, left, opens, token, terms)?,
-            Cause::Probe { lease, verdict } => {
+            Cause::Probe { lease, serial, verdict } => {
                 let opened = decision.state == State::Open;
                 Request::Result(ProbeResult {
                     token,
                     lease,
+                    serial,
                     verdict,
                     needed: terms.needed,
                     rate: terms.rate,
@@ -197,6 +200,10 @@ impl Member {
         // What follows from it is below.
         let _ = self.learn(record);
         match answer.status {
+            // The result of a probe decides only with others, of which the server has lost some.
+            Status::Counted if matches!(decision.cause, Cause::Probe { .. }) => {
+                Next::Adopt(self.seen)
+            }
             Status::Counted if record.fence == known => Next::Keep,
             // A state has followed that the vote was counted against.
             Status::Counted | Status::Done | Status::Void => Next::Adopt(self.seen),
@@ -209,7 +216,7 @@ impl Member {
                 }
             }
             Status::Behind => Next::JoinFirst,
-            Status::Denied { .. } | Status::Late => Next::Again,
+            Status::Granted { .. } | Status::Denied { .. } | Status::Late => Next::Again,
         }
     }
 

@@ -3,10 +3,10 @@
 -- KEYS: 1 the breaker's hash, 2 the hash of the shard, 3 the stream of news.
 -- ARGV: 1 the command, 2 its deadline (microseconds; 0: none; not for `join`), 3 and 4 the
 -- fence that the caller has seen, 5 the breaker's name, then what the command needs. Tokens are
--- hexadecimal, with 16 digits, so that they are ordered as text. Numbers are decimal.
+-- hexadecimal, with 16 digits. Numbers are decimal.
 --
--- Returns: the status, its time, the server's time, and the record: number, token, state, until,
--- opens, 1 if it was set by hand, and what was said about that.
+-- Returns: the status, its time (of a lease: 1 if others want it), the server's time, and the
+-- record: number, token, state, until, opens, 1 if it was set by hand, and what was said about it.
 --
 -- A full server refuses a command that takes memory, but none after the first that has written. So
 -- that nothing is half done, and a full server does not grow, what takes memory comes first.
@@ -21,6 +21,9 @@ local KEPT_MS = 86400000
 local NEWS = 10000
 -- Ends of one state that differ by less are the same (microseconds).
 local SLACK = 500000
+-- So many denials since a lease was granted, or since its holder was last told, say that another
+-- replica would use it. It asks again about each second while it has calls.
+local WANTED = 2
 local NO_TOKEN = '0000000000000000'
 
 local time = redis.call('TIME')
@@ -55,12 +58,14 @@ local function note_by_hand(a_token)
 end
 local function flag() if is_by_hand(token) then return '1' else return '0' end end
 
--- Negative if the first fence is older.
+-- Negative if the first fence is older. Lua compares texts by the locale of the server, in which
+-- 'aa' may follow 'z', and its numbers are too short for a whole token.
+local function half(a_token, from) return tonumber(string.sub(a_token, from, from + 7), 16) end
 local function compare(number_a, token_a, number_b, token_b)
   if number_a ~= number_b then return number_a - number_b end
-  if token_a == token_b then return 0 end
-  if token_a < token_b then return -1 end
-  return 1
+  local difference = half(token_a, 1) - half(token_b, 1)
+  if difference ~= 0 then return difference end
+  return half(token_a, 9) - half(token_b, 9)
 end
 
 local function keep()
@@ -130,11 +135,16 @@ end
 
 local function next_number() return math.max(number, seen_number) + 1 end
 
--- A vote and a lease hold until when they last, and how long in all.
-local function span(span_lasts) return text(now + span_lasts) .. ' ' .. text(span_lasts) end
+-- A vote and a lease hold until when they last, and how long in all. A lease also holds the number
+-- of the last result under it that was counted.
+local function span(span_lasts, counted, span_till)
+  local value = text(span_till or now + span_lasts) .. ' ' .. text(span_lasts)
+  if counted and counted > 0 then value = value .. ' ' .. text(counted) end
+  return value
+end
 local function parse_span(value)
-  local span_till, span_lasts = string.match(value, '^(%d+) (%d+)$')
-  return tonumber(span_till or '0'), tonumber(span_lasts or '0')
+  local span_till, span_lasts, counted = string.match(value or '', '^(%d+) (%d+) ?(%d*)$')
+  return tonumber(span_till or '0'), tonumber(span_lasts or '0'), tonumber(counted or '0') or 0
 end
 
 -- The fields with this prefix whose time has not come, and those whose time has. What is counted
@@ -167,9 +177,9 @@ end
 for field, value in pairs(hash) do
   local prefix = string.sub(field, 1, 2)
   if prefix == 'v:' or prefix == 'l:' then
-    local span_till, span_lasts = parse_span(value)
+    local span_till, span_lasts, counted = parse_span(value)
     if span_till - now > span_lasts then
-      hash[field] = span(span_lasts)
+      hash[field] = span(span_lasts, counted)
       redis.call('HSET', key, field, hash[field])
     end
   end
@@ -212,11 +222,12 @@ if command == 'vote' then
   local quorum = tonumber(ARGV[10])
   local current = state_now()
   local is_votable = current == 'closed' or current == 'half_open'
-  if quorum > 1 then
+  local is_withdrawal = tonumber(open_for) == 0
+  if quorum > 1 or is_withdrawal then
     if order < 0 then return answer('behind') end
     if not is_votable then return answer('done') end
     local vote = 'v:' .. voter
-    if tonumber(open_for) == 0 then
+    if is_withdrawal then
       -- A vote that is taken back opens nothing, whatever other replicas' quorums are.
       redis.call('HDEL', key, vote)
       local _, _, _, lapsed = running('v:')
@@ -247,13 +258,20 @@ if command == 'lease' then
   if current == 'open' and till ~= 0 then return answer('denied', till) end
   if current ~= 'half_open' then return answer('denied', now + lasts) end
   local leases, count, first, lapsed = running('l:')
-  if not leases['l:' .. lease] and count >= max then
+  local is_renewal = leases['l:' .. lease] ~= nil
+  local denials = tonumber(hash.w or '0')
+  if not is_renewal and count >= max then
     remove(lapsed)
+    -- It does not matter if a full server refuses this.
+    if denials < WANTED then redis.pcall('HINCRBY', key, 'w', '1') end
     return answer('denied', first or now)
   end
-  redis.call('HSET', key, 'l:' .. lease, span(lasts))
+  local _, _, counted = parse_span(hash['l:' .. lease])
+  redis.call('HSET', key, 'l:' .. lease, span(lasts, counted))
   remove(lapsed, 'l:' .. lease)
-  return answer('done')
+  local is_wanted = is_renewal and denials >= WANTED
+  if denials > 0 and (is_wanted or not is_renewal) then redis.call('HDEL', key, 'w') end
+  return answer('granted', is_wanted and 1 or 0)
 end
 
 if command == 'release' then
@@ -281,9 +299,11 @@ end
 if command == 'result' then
   local a_token, lease, verdict = ARGV[6], ARGV[7], ARGV[8]
   local needed, rate = tonumber(ARGV[9]), ARGV[10]
-  local open_for, a_opens = ARGV[11], ARGV[12]
-  local lease_till = parse_span(hash['l:' .. lease] or '')
+  local open_for, a_opens, serial = ARGV[11], ARGV[12], tonumber(ARGV[13])
+  local lease_till, lease_lasts, counted = parse_span(hash['l:' .. lease])
   if lease_till <= now or state_now() ~= 'half_open' then return answer('void') end
+  -- It is sent again, because its answer was lost.
+  if serial <= counted then return answer('counted') end
   local good, bad = tonumber(hash.g or '0'), tonumber(hash.b or '0')
   if verdict == 'good' then good = good + 1 else bad = bad + 1 end
   local opens_again = nil
@@ -296,7 +316,8 @@ if command == 'result' then
     opens_again = bad * 1000000 >= (good + bad) * tonumber(rate)
   end
   if opens_again == nil then
-    redis.call('HSET', key, 'g', text(good), 'b', text(bad))
+    local value = span(lease_lasts, serial, lease_till)
+    redis.call('HSET', key, 'g', text(good), 'b', text(bad), 'l:' .. lease, value)
     return answer('counted')
   end
   if opens_again then

@@ -3,6 +3,7 @@
 #[path = "../../../tests/support"]
 pub(super) mod support {
     #![allow(dead_code, reason = "not all of it is used here")]
+    pub(crate) mod log;
     pub(crate) mod redis;
     pub(crate) mod wait;
 }
@@ -96,9 +97,51 @@ fn voter() -> impl Strategy<Value = Voter> {
     (1_u64..4, 1_u64..3).prop_map(|(replica, breaker)| Voter { replica, breaker })
 }
 
-fn request() -> impl Strategy<Value = Request> {
-    let verdict = prop_oneof![Just(Verdict::Good), Just(Verdict::Bad), Just(Verdict::TimedOut)];
+fn lease_request() -> impl Strategy<Value = Request> {
+    (1_u64..4, time(), 1_u32..3).prop_map(|(lease, lasts, max)| Request::Lease {
+        lease,
+        lasts,
+        max,
+    })
+}
+
+fn result() -> impl Strategy<Value = Request> {
+    let verdict = prop_oneof![
+        6 => Just(Verdict::Good),
+        2 => Just(Verdict::Bad),
+        1 => Just(Verdict::TimedOut),
+    ];
     let rate = prop_oneof![Just(None), Just(Some(500_000)), Just(Some(1_000_000))];
+    let opens = 2;
+    (any::<u64>(), 1_u64..4, 1_u64..6, verdict, 1_u32..6, rate, time()).prop_map(
+        move |(token, lease, serial, verdict, needed, rate, open_for)| {
+            Request::Result(ProbeResult {
+                token,
+                lease,
+                serial,
+                verdict,
+                needed,
+                rate,
+                open_for,
+                opens,
+            })
+        },
+    )
+}
+
+/// What replicas do while the circuit is half-open.
+fn probing_step() -> impl Strategy<Value = Step> {
+    let release = (1_u64..4).prop_map(|lease| Request::Release { lease });
+    let request = prop_oneof![8 => lease_request(), 6 => result(), 1 => release];
+    prop_oneof![
+        12 => request.prop_map(|request| Step::Command(Seen::Same, request)),
+        1 => (1_u64..4).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
+        1 => Just(Step::Clock(3_000)),
+        1 => Just(Step::Clock(-3_000)),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
     let until = proptest::option::of(time());
     let record = (0_u64..6, small(), state(), until, 0_u32..3, any::<bool>());
     prop_oneof![
@@ -115,19 +158,11 @@ fn request() -> impl Strategy<Value = Request> {
         2 => (by_hand(), state(), proptest::option::of(time())).prop_map(|(token, state, lasts)| {
             Request::Set { token, state, lasts, opens: 0 }
         }),
-        4 => (1_u64..4, time(), 1_u32..3)
-            .prop_map(|(lease, lasts, max)| Request::Lease { lease, lasts, max }),
+        4 => lease_request(),
         1 => (1_u64..4).prop_map(|lease| Request::Release { lease }),
         1 => any::<u64>().prop_map(|token| Request::Recovered { token }),
         2 => time().prop_map(|left| Request::Limit { left }),
-        4 => (any::<u64>(), 1_u64..4, verdict, 1_u32..4, rate, time()).prop_map(
-            |(token, lease, verdict, needed, rate, open_for)| {
-                let opens = 2;
-                Request::Result(ProbeResult {
-                    token, lease, verdict, needed, rate, open_for, opens,
-                })
-            }
-        ),
+        4 => result(),
     ]
 }
 
@@ -150,23 +185,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+type Statuses = BTreeMap<&'static str, u32>;
+
 fn transport(server: &RedisServer) -> Transport {
     let connector = Arc::new(Connector::new(&server.url()).unwrap());
     Transport::new(connector, Keys::new("circuit_breaker", 0), Duration::from_secs(60))
 }
 
-#[needs::programs("redis-server")]
-#[test]
-fn the_script_answers_every_command_as_the_reference_does() {
-    let Some(server) = RedisServer::start() else { return };
-    let transport = RefCell::new(transport(&server));
+/// Sends commands to a server and to the reference. Returns how often each kind of answer came.
+fn compare(server: &RedisServer, steps: impl Strategy<Value = Vec<Step>>) -> Statuses {
+    let transport = RefCell::new(transport(server));
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 300,
         failure_persistence: None,
         ..ProptestConfig::default()
     });
     let statuses = RefCell::new(BTreeMap::new());
-    let steps = proptest::collection::vec(step(), 1..40);
     let result = runner.run(&steps, |steps| {
         server.command(&["FLUSHALL"]);
         let mut reference = Server::default();
@@ -220,9 +254,38 @@ fn the_script_answers_every_command_as_the_reference_does() {
         Ok(())
     });
     result.unwrap();
-    // Every kind of answer was compared.
     println!("{:?}", statuses.borrow());
-    assert_eq!(statuses.borrow().len(), 6, "{:?}", statuses.borrow());
+    statuses.into_inner()
+}
+
+#[needs::programs("redis-server")]
+#[test]
+fn the_script_answers_every_command_as_the_reference_does() {
+    let Some(server) = RedisServer::start() else { return };
+    let statuses = compare(&server, proptest::collection::vec(step(), 1..40));
+    // Every kind of answer was compared.
+    for kind in ["behind", "counted", "denied", "done", "granted", "stale", "void"] {
+        assert!(statuses.contains_key(kind), "{statuses:?}");
+    }
+}
+
+/// Of commands at random, few meet a half-open circuit.
+#[needs::programs("redis-server")]
+#[test]
+fn the_script_answers_commands_about_leases_and_results_as_the_reference_does() {
+    let Some(server) = RedisServer::start() else { return };
+    let fence = Fence { number: 7, token: 7 };
+    let state = State::Open;
+    let half_open = Record { fence, state, until: Some(1), opens: 1, by_hand: false };
+    let begins = move || {
+        let join = Step::Command(Seen::Same, Request::Join(half_open));
+        vec![join, Step::Wait(Duration::from_millis(1))]
+    };
+    let steps = proptest::collection::vec(probing_step(), 1..40);
+    let steps = steps.prop_map(move |steps| begins().into_iter().chain(steps).collect());
+    let statuses = compare(&server, steps);
+    assert!(statuses["granted"] > 100 && statuses["counted"] > 100, "{statuses:?}");
+    assert!(statuses["wanted"] > 10, "{statuses:?}");
 }
 
 /// The fields of an entry of the stream of news.
@@ -237,6 +300,8 @@ fn told(serial: usize, record: &Record, lasts: Option<u64>) -> String {
 fn kind(status: &Status) -> &'static str {
     match status {
         Status::Done => "done",
+        Status::Granted { is_wanted: false } => "granted",
+        Status::Granted { is_wanted: true } => "wanted",
         Status::Counted => "counted",
         Status::Stale => "stale",
         Status::Behind => "behind",

@@ -20,6 +20,8 @@ use crate::{
 
 const SHARD: &str = "circuit_breaker:{0}:fleet:shard";
 const REPLICAS: &str = "circuit_breaker:{0}:fleet:replicas";
+const NEWS: &str = "circuit_breaker:{0}:fleet:news";
+const QUESTIONS: &str = "circuit_breaker:{0}:fleet:questions";
 const IDS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// What a server knows of its replicas.
@@ -128,4 +130,23 @@ fn the_scripts_know_who_is_there_as_the_reference_does() {
         Ok(())
     });
     result.unwrap();
+}
+
+#[needs::programs("redis-server")]
+#[test]
+fn what_is_left_of_a_fleet_that_was_given_up_expires() {
+    let Some(server) = RedisServer::start() else { return };
+    let mut transport = transport(&server);
+    let request =
+        Request::Set { token: 1, state: State::ForcedOpen, lasts: Some(60_000_000), opens: 0 };
+    transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+    transport.ask(1, "a").unwrap();
+    transport.beat("a").unwrap();
+    let keys = server.command(&["KEYS", "*"]);
+    let keys: Vec<&str> = keys.lines().collect();
+    assert!([SHARD, REPLICAS, NEWS, QUESTIONS].iter().all(|key| keys.contains(key)), "{keys:?}");
+    for key in keys {
+        let seconds: i64 = server.command(&["TTL", key]).parse().unwrap();
+        assert!((1..=8 * 86_400).contains(&seconds), "{key} lives for {seconds} s");
+    }
 }

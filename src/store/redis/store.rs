@@ -46,9 +46,10 @@ use crate::store::{
 ///
 /// Processes with the same prefix share keys, so a new replica starts with what its predecessors
 /// knew. The last save wins, except that new counts alone never replace a circuit that another
-/// replica has opened, while it is open, or a state that was set by hand. Replicas do not follow
-/// each other while they run. To keep the state of each replica apart, give each an
-/// [instance](crate::store::RedisStoreBuilder::instance).
+/// replica has opened, while it is open, or a state that was set by hand. Until when it is open is
+/// said by its replica's clock and judged by the server's: keep them synchronized (NTP), to much
+/// less than an open time. Replicas do not follow each other while they run. To keep the state of
+/// each replica apart, give each an [instance](crate::store::RedisStoreBuilder::instance).
 ///
 /// When a group of keyed breakers replaces a breaker, its replica removes what it has saved of it
 /// itself: the snapshot, unless another process has saved one since, and its own records of the

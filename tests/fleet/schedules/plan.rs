@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) quorum: u32,
     pub(crate) probes: u32,
+    /// How many probes must succeed.
+    pub(crate) needed: u32,
     /// Whether a rule counts the calls of all replicas.
     pub(crate) counts_all: bool,
     pub(crate) rounds: Vec<Vec<Step>>,
@@ -66,7 +68,8 @@ impl Plan {
         let quorum = if random.below(3) == 0 { 2 } else { 1 };
         let probes = if random.below(3) == 0 { 2 } else { 1 };
         let rounds = (0..ROUNDS).map(|_| round(&mut random)).collect();
-        Self { seed, quorum, probes, counts_all: seed % 3 == 2, rounds }
+        let needed = needed(seed);
+        Self { seed, quorum, probes, needed, counts_all: seed % 3 == 2, rounds }
     }
 
     /// Two rounds: what happens while the standby lags, and while sentinels promote it. Only the
@@ -83,7 +86,7 @@ impl Plan {
             steps.sort_by_key(|step| step.at);
         }
         let probes = if random.below(3) == 0 { 2 } else { 1 };
-        Self { seed, quorum: 1, probes, counts_all: false, rounds }
+        Self { seed, quorum: 1, probes, needed: needed(seed), counts_all: false, rounds }
     }
 }
 
@@ -92,6 +95,11 @@ impl Action {
         use Action::{Blind, Busy, Down, ForceOpen, Idle, Reset, Sees, Up};
         matches!(self, Down | Up | Blind(_) | Sees(_) | Idle(_) | Busy(_) | ForceOpen(_) | Reset(_))
     }
+}
+
+/// In every other schedule, one success does not suffice.
+fn needed(seed: u64) -> u32 {
+    if (seed / 2).is_multiple_of(2) { 1 } else { 2 }
 }
 
 fn round(random: &mut Random) -> Vec<Step> {
@@ -148,9 +156,10 @@ fn disturbance(random: &mut Random) -> (Action, Option<(u64, Action)>) {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, quorum, probes, counts_all, rounds } = self;
+        let Self { seed, quorum, probes, needed, counts_all, rounds } = self;
         let counts = if *counts_all { "all calls count together" } else { "each counts its own" };
-        writeln!(f, "seed {seed}: {quorum} must agree, {probes} may probe, {counts}")?;
+        writeln!(f, "seed {seed}: {quorum} must agree, {probes} may probe, {needed} must succeed")?;
+        writeln!(f, "  {counts}")?;
         for (number, round) in rounds.iter().enumerate() {
             for Step { at, action } in round {
                 writeln!(f, "  round {number}, {at:>8.0?}: {action:?}")?;

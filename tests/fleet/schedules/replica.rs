@@ -93,6 +93,7 @@ impl Replica {
             .trip_on(rule)
             .recovery_timeout(OPEN_TIME)
             .half_open_max_calls(plan.probes)
+            .success_threshold(plan.needed)
             .shared(fleet)
             .build()
             .unwrap();
@@ -204,6 +205,9 @@ impl Caller {
         let after = (now(), breaker.state());
         let Ok(permit) = permit else { return };
         thread::sleep(Duration::from_millis(1 + self.random.below(15)));
+        if self.random.below(12) == 0 {
+            return permit.cancel();
+        }
         if self.dependency.is_down() || self.replica.is_blind.load(SeqCst) {
             self.dependency.note_failure();
             permit.failure();

@@ -24,6 +24,14 @@ fn short_lives(open: Duration, closed: Duration) -> Config {
     config
 }
 
+#[test]
+fn the_process_does_not_look_for_expired_values_itself() {
+    // It connects to no server.
+    let store = RedisStore::open("redis://127.0.0.1:1").unwrap();
+    assert!(store.expires_by_itself() && !store.needs_sweep());
+    assert!(store.swept_part().is_none());
+}
+
 #[needs::programs("redis-server")]
 #[test]
 fn a_snapshot_lives_as_long_as_its_state_says() {

@@ -98,7 +98,10 @@ fn times_are_told_as_they_are_when_each_batch_is_sent() {
     ]);
     // The first batch waits.
     rig.server.command(&["CLIENT", "PAUSE", &PAUSE.as_millis().to_string(), "ALL"]);
-    rig.agent.reassert().unwrap();
+    rig.agent.rounds.must_reassert = true;
+    while rig.agent.rounds.reasserts() {
+        rig.agent.reassert_some().unwrap();
+    }
     let is_late = |(number, breaker): (usize, &rig::Breaker)| {
         let view = rig.view(breaker);
         let own = micros(view.open_until.unwrap().since(view.now));

@@ -9,7 +9,7 @@ use crate::{
     fleet::{
         entry::Submission,
         protocol::{
-            command::{Request, Status},
+            command::{Command, Request, Status},
             fence::Fence,
         },
         tests::support::wait::eventually,
@@ -128,18 +128,18 @@ fn a_vote_that_is_cast_again_too_late_is_cast_once_more() {
     let vote = &rig.votes("a")[0];
     rig.server.command(&["HDEL", "circuit_breaker:{0}:fleet:a:breaker", vote]);
     rig.agent.transport.timeout = TOO_SHORT;
-    rig.agent.must_reassert = true;
+    rig.agent.rounds.must_reassert = true;
     let (before, began) = (rig.scripts(), Instant::now());
     rig.until("a while has passed", |rig| {
         rig.agent.changed.is_empty() && began.elapsed() > Duration::from_millis(300)
     });
     let sent = rig.scripts() - before;
     assert!((1..=10).contains(&sent), "{sent} scripts");
-    assert!(rig.agent.must_reassert);
+    assert!(rig.agent.rounds.reasserts());
     assert!(rig.votes("a").is_empty());
     rig.agent.transport.timeout = LONG;
     rig.until("its vote is counted again", |rig| !rig.votes("a").is_empty());
-    assert!(!rig.agent.must_reassert);
+    assert!(!rig.agent.rounds.reasserts());
 }
 
 /// A half-open circuit that many results decide, with `results` of them that were not sent.
@@ -189,6 +189,85 @@ fn the_result_of_a_probe_that_comes_too_late_is_kept_and_sent_again() {
     assert_eq!(rig.view(&breaker).results, []);
 }
 
+/// The first result is sent, and its answer is lost.
+fn lose_result(rig: &mut Rig, breaker: &Breaker) {
+    let (view, settings) = (rig.view(breaker), Arc::clone(&rig.agent.settings));
+    let (_, command) = rig.shared(breaker).entry.undecided(&view, &settings).unwrap();
+    assert_eq!(rig.agent.transport.call("a", command).unwrap().status, Status::Counted);
+}
+
+#[needs::programs("redis-server")]
+#[test]
+fn a_result_whose_answer_was_lost_counts_once() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = with_results(&mut rig, 2);
+    lose_result(&mut rig, &breaker);
+    assert_eq!(rig.field("a", "g"), "1");
+    rig.agent.go_alone("the answer was lost");
+    rig.until("all results are sent", |rig| {
+        rig.agent.link == Link::Joined && rig.agent.changed.is_empty()
+    });
+    assert_eq!((rig.field("a", "g"), rig.view(&breaker).results), ("2".to_owned(), Vec::new()));
+}
+
+#[needs::programs("redis-server")]
+#[test]
+fn a_replica_that_closes_by_results_of_which_the_server_has_lost_some_stays_in_the_fleet() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let mut config = Rig::config();
+    config.recovery_timeout = Duration::from_millis(50);
+    config.success_threshold = 2;
+    config.half_open_max_calls = Some(1);
+    let breaker = joined(&mut rig, config);
+    breaker.fail();
+    rig.until("it is half-open", |_| breaker.state() == State::HalfOpen);
+    let probe = |rig: &mut Rig| {
+        let mut permit = None;
+        rig.until("a probe is admitted", |_| {
+            permit = permit.take().or_else(|| breaker.permit());
+            permit.is_some()
+        });
+        permit.unwrap().success();
+    };
+    probe(&mut rig);
+    rig.until("it is counted", |rig| rig.field("a", "g") == "1");
+    rig.server.command(&["HDEL", "circuit_breaker:{0}:fleet:a:breaker", "g"]);
+    probe(&mut rig);
+    assert_eq!(breaker.state(), State::Closed);
+    rig.until("it is counted", |rig| rig.field("a", "g") == "1");
+    rig.step();
+    assert_eq!(breaker.state(), State::HalfOpen, "as for the others");
+    assert!(rig.view(&breaker).is_probing, "with leases");
+    assert_eq!(rig.shared(&breaker).entry.vote_until(), None);
+    probe(&mut rig);
+    rig.until("all close", |rig| rig.field("a", "s") == "closed");
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[needs::programs("redis-server")]
+#[test]
+fn a_replica_without_calls_gives_a_lease_back_that_another_asks_for() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = with_results(&mut rig, 1);
+    rig.until("the result is sent", |rig| rig.field("a", "g") == "1");
+    // It was never used so far.
+    for _ in 0..10 {
+        rig.shared(&breaker).leases.returned(0);
+    }
+    let seen = rig.shared(&breaker).entry.member.seen().fence;
+    let request = Request::Lease { lease: 99, lasts: micros(LONG), max: 1 };
+    let asks = |rig: &mut Rig| {
+        rig.step();
+        std::thread::sleep(Duration::from_millis(50));
+        rig.agent.transport.call("a", Command { seen, request }).unwrap().status
+    };
+    let began = Instant::now();
+    while matches!(asks(&mut rig), Status::Denied { .. }) {
+        assert!(began.elapsed() < LONG, "it keeps the lease");
+    }
+    assert!(rig.shared(&breaker).leases.held().is_empty());
+}
+
 #[needs::programs("redis-server")]
 #[test]
 fn a_server_that_has_forgotten_the_state_is_told_before_the_result_of_a_probe() {
@@ -201,54 +280,4 @@ fn a_server_that_has_forgotten_the_state_is_told_before_the_result_of_a_probe() 
     // Its lease is gone, and so is the result.
     assert_eq!(rig.view(&breaker).results, []);
     assert_eq!(rig.field("a", "g"), "(nil)");
-}
-
-#[needs::programs("redis-server")]
-#[test]
-fn a_server_whose_memory_went_to_other_keys_is_told_the_states_set_by_hand_and_no_others() {
-    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
-    let breaker = joined(&mut rig, Rig::config());
-    let closed = rig.add("closed", Rig::config());
-    breaker.force_open();
-    rig.until("it is stored", |rig| rig.field("a", "s") == "forced_open");
-    rig.until("there is nothing to do", |rig| rig.agent.changed.is_empty());
-    let fence = rig.record("a").fence;
-    rig.server.command(&["DEL", "circuit_breaker:{0}:fleet:a:breaker"]);
-    rig.agent.by_hand_at = Instant::now();
-    let before = rig.agent.transport.round_trips;
-    rig.step();
-    assert_eq!(rig.agent.transport.round_trips - before, 1);
-    assert_eq!(rig.record("a").fence, fence);
-    // Not again at once.
-    let before = rig.agent.transport.round_trips;
-    rig.step();
-    assert_eq!(rig.agent.transport.round_trips, before);
-    assert_eq!(closed.state(), State::Closed);
-}
-
-#[needs::programs("redis-server")]
-#[test]
-fn a_state_set_by_hand_whose_time_is_over_is_not_told_again() {
-    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
-    let breaker = joined(&mut rig, Rig::config());
-    for (token, lasts, state, round_trips) in
-        [(7, micros(LONG), State::ForcedOpen, 1), (8, 1, State::Closed, 0)]
-    {
-        let request =
-            Request::Set { token, state: State::ForcedOpen, lasts: Some(lasts), opens: 0 };
-        let answer = rig.other("a", request);
-        let view = rig.view(&breaker);
-        rig.shared(&breaker).entry.learn(answer.record, answer.now, &view);
-        rig.until("the state is there, and there is nothing to do", |rig| {
-            breaker.state() == state && rig.agent.changed.is_empty()
-        });
-        assert_eq!(rig.shared(&breaker).entry.member.seen().fence, answer.record.fence);
-        // Nothing else is due.
-        rig.agent.beat_at = Instant::now() + LONG;
-        rig.agent.by_hand_at = Instant::now();
-        let before = rig.agent.transport.round_trips;
-        rig.step();
-        assert_eq!(rig.agent.transport.round_trips - before, round_trips, "{lasts} \u{b5}s");
-        rig.until("there is nothing to do", |rig| rig.agent.changed.is_empty());
-    }
 }

@@ -4,6 +4,7 @@ mod batches;
 mod inquiries;
 mod lost_answers;
 mod rig;
+mod rounds;
 mod taken_back;
 
 use std::sync::mpsc;

@@ -157,6 +157,32 @@ fn a_breaker_that_is_gone_takes_its_vote_back() {
 
 #[needs::programs("redis-server")]
 #[test]
+fn what_a_breaker_that_is_gone_gives_back_waits_for_a_server_that_is_not_reached() {
+    let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
+    for is_alone_before in [false, true] {
+        let breaker = rig.add("a", Rig::config());
+        rig.step();
+        breaker.fail();
+        rig.until("its vote is counted", |rig| !rig.votes("a").is_empty());
+        rig.server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+        if is_alone_before {
+            rig.agent.beat_at = Instant::now();
+            rig.step();
+        }
+        let id = breaker.id;
+        drop(breaker);
+        rig.agent.take(Message::Detach(id));
+        if !is_alone_before {
+            rig.step();
+        }
+        assert_eq!((rig.agent.link, rig.votes("a").len()), (Link::Alone, 1));
+        rig.until("it is taken back", |rig| rig.votes("a").is_empty());
+        rig.until("the replica has joined", |rig| rig.agent.link == Link::Joined);
+    }
+}
+
+#[needs::programs("redis-server")]
+#[test]
 fn what_a_breaker_that_is_gone_gives_back_too_late_is_given_back_once_more() {
     let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
     for is_late_again in [false, true] {

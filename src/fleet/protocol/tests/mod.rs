@@ -2,5 +2,6 @@
 
 pub(crate) mod counter;
 mod model;
+mod probes;
 mod rules;
 pub(crate) mod server;

@@ -14,6 +14,9 @@ use crate::{
 /// How many states set by hand are known again.
 const BY_HAND: usize = 8;
 
+/// So many denials of a lease say that others want it.
+const WANTED: u32 = 2;
+
 /// What a server knows about one breaker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
@@ -32,6 +35,8 @@ pub(crate) struct Entry {
     pub(crate) votes: BTreeMap<Voter, Span>,
     /// How long each lease counts.
     pub(crate) leases: BTreeMap<u64, Span>,
+    /// How often one was denied, up to [`WANTED`].
+    denials: u32,
     pub(crate) good: u32,
     pub(crate) bad: u32,
     /// The tokens of the last states set by hand, the newest first.
@@ -43,6 +48,8 @@ pub(crate) struct Entry {
 pub(crate) struct Span {
     pub(crate) until: Micros,
     lasts: Micros,
+    /// The last result under the lease that was counted.
+    counted: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +68,10 @@ pub(crate) enum Bug {
     SetIsForgotten,
     /// A state set by hand is sent again with another token.
     SetWithAnotherToken,
+    /// A result that is sent again counts again.
+    ResultCountsTwice,
+    /// A replica whose result was counted keeps what it has decided by it.
+    CountedIsKept,
 }
 
 impl Server {
@@ -154,7 +165,7 @@ impl Server {
         (token, open_for, opens): (u64, Micros, u32),
     ) -> Status {
         let stored = self.stored();
-        if quorum > 1 {
+        if quorum > 1 || open_for == 0 {
             if stored < seen {
                 return Status::Behind;
             }
@@ -201,13 +212,20 @@ impl Server {
             }
             _ => return Status::Denied { until: now + lasts },
         }
+        let counted = entry.leases.get(&lease).map_or(0, |lease| lease.counted);
         entry.leases.retain(|_, lease| lease.until > now);
-        if !entry.leases.contains_key(&lease) && entry.leases.len() >= max as usize {
+        let is_renewal = entry.leases.contains_key(&lease);
+        if !is_renewal && entry.leases.len() >= max as usize {
+            entry.denials = (entry.denials + 1).min(WANTED);
             let first = entry.leases.values().map(|lease| lease.until).min();
             return Status::Denied { until: first.unwrap_or(now) };
         }
-        entry.leases.insert(lease, Span::from(now, lasts));
-        Status::Done
+        entry.leases.insert(lease, Span { counted, ..Span::from(now, lasts) });
+        let is_wanted = is_renewal && entry.denials >= WANTED;
+        if is_wanted || !is_renewal {
+            entry.denials = 0;
+        }
+        Status::Granted { is_wanted }
     }
 
     fn result(&mut self, now: Micros, seen: Fence, result: &ProbeResult) -> Status {
@@ -221,6 +239,12 @@ impl Server {
         if !is_valid || entry.record.state_at(now) != State::HalfOpen {
             return Status::Void;
         }
+        // It is sent again, because its answer was lost.
+        if entry.leases.get(&result.lease).is_some_and(|lease| lease.counted >= result.serial)
+            && bug != Some(Bug::ResultCountsTwice)
+        {
+            return Status::Counted;
+        }
         match result.verdict {
             Verdict::Good => entry.good += 1,
             Verdict::Bad | Verdict::TimedOut => entry.bad += 1,
@@ -232,7 +256,12 @@ impl Server {
                 let (bad, all) = (u64::from(entry.bad), u64::from(entry.good + entry.bad));
                 bad * 1_000_000 >= all * u64::from(rate)
             }
-            _ => return Status::Counted,
+            _ => {
+                if let Some(lease) = entry.leases.get_mut(&result.lease) {
+                    lease.counted = result.serial;
+                }
+                return Status::Counted;
+            }
         };
         if opens_again {
             return self.open(now, seen, result.token, result.open_for, result.opens);
@@ -276,14 +305,15 @@ impl Server {
 
 impl Span {
     const fn from(now: Micros, lasts: Micros) -> Self {
-        Self { until: now + lasts, lasts }
+        Self { until: now + lasts, lasts, counted: 0 }
     }
 }
 
 impl Entry {
     fn of(record: Record) -> Self {
         let (votes, leases) = (BTreeMap::new(), BTreeMap::new());
-        Self { record, lasts: None, votes, leases, good: 0, bad: 0, by_hand: Vec::new() }
+        let (lasts, by_hand) = (None, Vec::new());
+        Self { record, lasts, votes, leases, denials: 0, good: 0, bad: 0, by_hand }
     }
 
     /// Once the clock has gone back, nothing lasts for longer than it was meant to.

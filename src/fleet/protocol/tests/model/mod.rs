@@ -18,10 +18,10 @@ use self::{
 use super::server::{Bug, Server};
 use crate::{
     fleet::protocol::{
-        command::{Status, Verdict, Voter},
+        command::{Command, Request, Status, Verdict, Voter},
         fence::Fence,
         member::{Cause, Terms},
-        record::Micros,
+        record::{Micros, Record},
     },
     state::State,
 };
@@ -37,6 +37,10 @@ const CLOCK_STEP: Micros = 3 * SECOND;
 struct Fleet {
     replicas: usize,
     quorum: u32,
+    /// How many results decide, and how many probes there are at once.
+    needed: u32,
+    /// Whether the circuit is half-open at first, as all know.
+    is_half_open: bool,
     bug: Option<Bug>,
     /// How often each of these happens.
     trips: u8,
@@ -68,6 +72,8 @@ enum Step {
     Notice(usize),
     /// It asks for more time for its lease.
     Renew(usize),
+    /// It takes its vote back.
+    Withdraw(usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,7 +91,7 @@ impl Fleet {
         Terms {
             voter: Voter::of(voter as u64),
             quorum: self.quorum,
-            needed: 1,
+            needed: self.needed,
             rate: None,
             next_open_time: OPEN_TIME,
         }
@@ -93,7 +99,23 @@ impl Fleet {
 
     fn sound(replicas: usize, quorum: u32) -> Self {
         let until = 4 * SECOND;
-        Self { replicas, quorum, bug: None, trips: 2, faults: 1, clock_steps: 0, sets: 0, until }
+        Self {
+            replicas,
+            quorum,
+            needed: 1,
+            is_half_open: false,
+            bug: None,
+            trips: 2,
+            faults: 1,
+            clock_steps: 0,
+            sets: 0,
+            until,
+        }
+    }
+
+    /// Two results decide, and two probes are made at once.
+    fn with_results(self) -> Self {
+        Self { needed: 2, until: 6 * SECOND, ..self }
     }
 
     /// Instead of another fault, the server's clock steps.
@@ -106,12 +128,27 @@ impl Fleet {
     }
 }
 
+impl World {
+    /// All know a state whose open time is over.
+    fn begin_half_open(&mut self) {
+        let fence = Fence { number: 1, token: 1 };
+        let record = Record { fence, state: State::Open, until: Some(0), ..Record::NONE };
+        let command = Command { seen: Fence::NONE, request: Request::Join(record) };
+        let (answer, _) = self.server.apply(self.server_time(), &command);
+        let record = answer.record.rebased(answer.now, self.now);
+        for index in 0..self.replicas.len() {
+            let _ = self.learn(index, record);
+        }
+        self.tokens = 1;
+    }
+}
+
 impl Model for Fleet {
     type State = World;
     type Action = Step;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World {
+        let mut world = World {
             now: SECOND,
             ahead: AHEAD,
             steps: 0,
@@ -129,8 +166,13 @@ impl Model for Fleet {
             faults: self.faults,
             last_failure: 0,
             granted: Vec::new(),
+            counted: Vec::new(),
             broken: None,
-        }]
+        };
+        if self.is_half_open {
+            world.begin_half_open();
+        }
+        vec![world]
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
@@ -146,8 +188,11 @@ impl Model for Fleet {
                 steps.push(Step::Set(index));
             }
             if replica.waits_for.is_none() {
-                if replica.decision.is_some() {
+                if replica.decision.is_some() || !replica.results.is_empty() {
                     steps.push(Step::Submit(index));
+                }
+                if replica.vote.is_some() {
+                    steps.push(Step::Withdraw(index));
                 }
                 let knows = replica.member.seen().fence != Fence::NONE;
                 let is_unknown = replica.member.seen().fence != world.server.stored();
@@ -229,20 +274,15 @@ impl Model for Fleet {
             }
             Step::AskForLease(index) => {
                 world.tokens += 1;
-                world.ask_for_lease(index, world.tokens);
+                world.ask_for_lease(self, index, world.tokens);
             }
             Step::GiveUp(index) => world.replicas[index].waits_for = None,
             Step::Probe(index) => world.replicas[index].probing = true,
             Step::ProbeEnds(index, verdict) => {
-                let replica = &mut world.replicas[index];
-                let (lease, _) = replica.lease?;
-                let cause = Cause::Probe { lease, verdict };
-                if verdict == Verdict::Good {
-                    replica.decide(cause, State::Closed, None);
-                } else {
+                if verdict != Verdict::Good {
                     world.last_failure = now;
-                    replica.decide(cause, State::Open, Some(now + OPEN_TIME));
                 }
+                world.replicas[index].end_probe(verdict, self.needed, now + OPEN_TIME)?;
             }
             Step::RecoverAlone(index) => {
                 world.replicas[index].decide(Cause::RecoveredAlone, State::Closed, None);
@@ -282,7 +322,15 @@ impl Model for Fleet {
             },
             Step::Renew(index) => {
                 let (lease, _) = world.replicas[index].lease?;
-                world.ask_for_lease(index, lease);
+                world.ask_for_lease(self, index, lease);
+            }
+            Step::Withdraw(index) => {
+                let Replica { member, vote, .. } = &world.replicas[index];
+                let command = member.withdraw(vote.as_ref()?, self.terms(index).voter, self.quorum);
+                match command {
+                    Some(command) => world.send(index, command),
+                    None => world.replicas[index].vote = None,
+                }
             }
         }
         Some(world)
@@ -291,7 +339,7 @@ impl Model for Fleet {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("nothing is broken", |_, world: &World| world.broken.is_none()),
-            Property::always("at most one probe under a valid lease", |_, world: &World| {
+            Property::always("no more probes under valid leases", |fleet, world: &World| {
                 let probes = world.replicas.iter().filter(|replica| {
                     let valid = |(token, until, era): &&(u64, Micros, u8)| {
                         Some(*token) == replica.lease.map(|(token, _)| token)
@@ -304,7 +352,11 @@ impl Model for Fleet {
                         && current
                         && world.granted.iter().any(|grant| valid(&grant))
                 });
-                probes.count() <= 1
+                probes.count() <= fleet.needed as usize
+            }),
+            Property::always("no result of a probe makes a replica leave", |_, world: &World| {
+                let left = |one: &Replica| matches!(one.left_by, Some(Cause::Probe { .. }));
+                !world.replicas.iter().any(left)
             }),
             Property::always("none is open for too long", |_, world: &World| {
                 world.replicas.iter().filter(|replica| replica.alive).all(|replica| {

@@ -65,6 +65,17 @@ fn replicas_that_set_states_by_hand_keep_every_promise() {
     assert_eq!(simulate(Fleet::sound(2, 1).with_sets(), 200_000).0, [""; 0]);
 }
 
+#[test]
+fn replicas_whose_probes_decide_together_keep_every_promise() {
+    let fleet = || Fleet::sound(2, 1).with_results();
+    assert_eq!(search(fleet(), 7), [""; 0]);
+    let (failures, recovers) = simulate(fleet(), 400_000);
+    assert_eq!(failures, [""; 0]);
+    assert!(recovers, "no path shows a recovery: the model is too small");
+    let fleet = Fleet { trips: 4, ..Fleet::sound(3, 2).with_results() };
+    assert_eq!(simulate(fleet, 200_000).0, [""; 0]);
+}
+
 fn is_found(bug: Bug) -> bool {
     let fleet = Fleet { bug: Some(bug), until: 7 * SECOND, ..Fleet::sound(2, 1) };
     !simulate(fleet, 3_000_000).0.is_empty()
@@ -113,4 +124,20 @@ fn a_state_set_by_hand_that_is_forgotten_once_another_follows_is_found() {
 #[test]
 fn a_state_set_by_hand_that_is_sent_again_with_another_token_is_found() {
     assert!(is_found_with_sets(Bug::SetWithAnotherToken));
+}
+
+fn is_found_with_results(bug: Bug, replicas: usize) -> bool {
+    let fleet = Fleet { bug: Some(bug), ..Fleet::sound(replicas, 1).with_results() };
+    let fleet = Fleet { is_half_open: replicas == 1, ..fleet };
+    !simulate(fleet, 3_000_000).0.is_empty()
+}
+
+#[test]
+fn a_result_that_counts_twice_is_found() {
+    assert!(is_found_with_results(Bug::ResultCountsTwice, 2));
+}
+
+#[test]
+fn a_replica_that_leaves_by_a_result_that_was_only_counted_is_found() {
+    assert!(is_found_with_results(Bug::CountedIsKept, 1));
 }

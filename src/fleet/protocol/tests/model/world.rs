@@ -9,7 +9,7 @@ use crate::{
     fleet::protocol::{
         command::{Answer, Command, Request, Status},
         fence::Fence,
-        member::{Cause, Next},
+        member::{Cause, Decision, Next},
         record::{Micros, Record},
     },
     state::State,
@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) last_failure: Micros,
     /// Leases that a server has granted: token, expiry, era.
     pub(super) granted: Vec<(u64, Micros, u8)>,
+    /// Results that a server has counted: lease, number, era.
+    pub(super) counted: Vec<(u64, u64, u8)>,
     pub(super) broken: Option<&'static str>,
 }
 
@@ -139,10 +141,12 @@ impl World {
         (replica.adopted, replica.changed_at) = (record.fence, self.now);
         (replica.state, replica.until) = (record.state, record.until);
         (replica.is_fleets, replica.decision, replica.is_behind) = (true, None, false);
+        (replica.good, replica.left_by) = (0, None);
+        replica.results.clear();
     }
 
-    pub(super) fn ask_for_lease(&mut self, index: usize, lease: u64) {
-        let request = Request::Lease { lease, lasts: LEASE, max: 1 };
+    pub(super) fn ask_for_lease(&mut self, fleet: &Fleet, index: usize, lease: u64) {
+        let request = Request::Lease { lease, lasts: LEASE, max: fleet.needed };
         let command = self.replicas[index].member.command(request);
         self.send(index, command);
     }
@@ -191,8 +195,14 @@ impl World {
         if now > deadline {
             return Answer { status: Status::Late, record: self.server.record(), now };
         }
+        let counts = |server: &Server| server.entry.as_ref().map_or(0, |one| one.good + one.bad);
+        let before = counts(&self.server);
         let (answer, is_published) = self.server.apply(now, command);
         self.check_times(&answer);
+        let is_new = is_published && !matches!(command.request, Request::Join(_));
+        if is_new && answer.record.fence.token == 0 {
+            self.broken = Some("a new state has no token");
+        }
         if is_published {
             let is_higher = answer.record.fence.number > command.seen.number;
             if !is_higher && !matches!(command.request, Request::Join(_) | Request::Limit { .. }) {
@@ -211,7 +221,7 @@ impl World {
             }
         }
         match command.request {
-            Request::Lease { lease, .. } if answer.status == Status::Done => {
+            Request::Lease { lease, .. } if matches!(answer.status, Status::Granted { .. }) => {
                 self.granted.retain(|(token, ..)| *token != lease);
                 self.granted.push((lease, now + LEASE, self.era));
             }
@@ -219,8 +229,15 @@ impl World {
                 let is_valid = self.granted.iter().any(|(token, until, era)| {
                     (*token, *era) == (result.lease, self.era) && *until > now
                 });
-                if !is_valid {
+                let result = (result.lease, result.serial, self.era);
+                // One that is sent again is only counted again.
+                let has_effect = is_published || counts(&self.server) != before;
+                if has_effect && self.counted.contains(&result) {
+                    self.broken = Some("a result counted twice");
+                } else if has_effect && !is_valid {
                     self.broken = Some("a result under an expired lease counted");
+                } else if has_effect {
+                    self.counted.push(result);
                 }
             }
             _ => {}
@@ -265,7 +282,7 @@ impl World {
                 let is_newer = self.learn(index, record);
                 let replica = &mut self.replicas[index];
                 if !is_newer
-                    && answer.status == Status::Done
+                    && matches!(answer.status, Status::Granted { .. })
                     && replica.is_fleets
                     && replica.state_at(self.now) == State::HalfOpen
                     && replica.member.seen().fence == command.seen
@@ -279,14 +296,34 @@ impl World {
                 let record = answer.record.rebased(answer.now, sent_at);
                 self.learn(index, record);
             }
+            Request::Vote { open_for: 0, .. } => replica.vote = None,
+            Request::Result(result) if replica.has_result(result.serial) => {
+                let record = answer.record.rebased(answer.now, sent_at);
+                match answer.status {
+                    Status::Behind => {
+                        let join = replica.member.join(self.now);
+                        self.send(index, join);
+                    }
+                    Status::Late => {}
+                    _ => drop(replica.results.remove(0)),
+                }
+                self.learn(index, record);
+            }
             Request::Vote { .. }
             | Request::Set { .. }
             | Request::Result(_)
             | Request::Recovered { .. } => {
-                let Some(decision) = replica.decision else { return };
+                let is_of = |one: &Decision| one.is_told_by(&command.request);
+                let Some(decision) = replica.decision.filter(is_of) else { return };
                 match replica.member.conclude(&decision, answer, sent_at) {
+                    Next::Adopt(_)
+                        if fleet.bug == Some(Bug::CountedIsKept)
+                            && answer.status == Status::Counted =>
+                    {
+                        replica.keep(&decision);
+                    }
                     Next::Adopt(record) => self.adopt(index, record),
-                    Next::Keep => (replica.decision, replica.is_behind) = (None, false),
+                    Next::Keep => replica.keep(&decision),
                     Next::Again => {}
                     Next::JoinFirst => {
                         let join = replica.member.join(self.now);
