@@ -315,14 +315,26 @@ fn a_healthy_far_store_does_not_hide_an_unhealthy_one_with_the_same_label() {
 }
 
 #[test]
-fn nothing_is_pending_after_the_last_breaker_is_dropped() {
+fn a_store_is_in_no_trouble_after_the_last_breaker_is_dropped() {
     let store = SickStore::labelled("gone");
     let breaker = breaker("one", store.clone());
     store.show(Symptom::Fails);
     breaker.force_open();
     eventually_says("gone", (0.0, 1.0));
     drop(breaker);
-    eventually_says("gone", (0.0, 0.0));
+    eventually_says("gone", (1.0, 0.0));
+}
+
+#[test]
+fn a_far_store_is_in_no_trouble_after_the_last_breaker_is_dropped() {
+    let far = SickStore::labelled("far_gone");
+    let near = MemoryStore::new().with_label("near_gone");
+    let breaker = breaker("one", Tiered::new(near, far.clone()));
+    far.show(Symptom::Fails);
+    breaker.force_open();
+    eventually("the far store is sick", || healthy("far_gone") == Some(0.0));
+    drop(breaker);
+    eventually_says("far_gone", (1.0, 0.0));
 }
 
 #[tokio::test]

@@ -105,8 +105,8 @@
 //! * **quarantined** counts a `snapshot` that cannot be read (its breaker starts closed, and the
 //!   bytes are kept under the key `circuit_breaker:{name}:quarantine`, unless the store itself
 //!   could not read them), and a `folder` that [`SledStore`] cannot read and has moved aside. Both
-//!   are usually found when breakers are built, before the first scrape: alert on a value above 0,
-//!   not on an increase.
+//!   are usually found when breakers are built, before the first scrape: alert on a value above
+//!   that of a day ago, or above 0 if there was none, as the example `observability` does.
 //!
 //! A useful alert is `circuit_breaker_store_healthy == 0` for some minutes: until it is resolved, a
 //! restart loses the state of `circuit_breaker_store_pending` breakers.
@@ -156,7 +156,8 @@
 //! only in the log. Every value of `result` and `kind` is present from the first recording on, as
 //! 0.
 //!
-//! When all breakers of a store are gone, its health remains as it was last, with nothing pending.
+//! A store whose breakers are all gone counts as healthy, with nothing pending, so that an alert on
+//! it ends.
 //! Local recorders (`metrics::with_local_recorder`) record nothing. A recorder that panics affects
 //! neither calls nor the store.
 //!

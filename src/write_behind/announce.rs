@@ -148,13 +148,23 @@ impl Inbox {
     /// Records the gauges of the store, together with other stores of the same label: a healthy
     /// one must not hide one that is not.
     pub(super) fn record_gauges(&self) {
+        self.record_gauges_with(Some(self));
+    }
+
+    /// Records them at the end of this inbox: a store that no breaker uses is in no trouble, so
+    /// that an alert on it ends.
+    pub(super) fn record_gauges_without(&self) {
+        self.record_gauges_with(None);
+    }
+
+    fn record_gauges_with(&self, own: Option<&Self>) {
         self.monitor.metrics.record_gauges(|| {
             let mut inboxes = inboxes::all();
             inboxes.retain(|other| {
                 other.monitor.metrics == self.monitor.metrics
                     && !std::ptr::eq(Arc::as_ptr(other), self)
             });
-            inboxes.iter().map(Arc::as_ref).chain([self]).fold((true, 0), |sum, inbox| {
+            inboxes.iter().map(Arc::as_ref).chain(own).fold((true, 0), |sum, inbox| {
                 let pending = inbox.content().schedule.pending();
                 (sum.0 && inbox.monitor.health().is_healthy(), sum.1 + pending)
             })

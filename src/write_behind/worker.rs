@@ -101,8 +101,8 @@ impl Worker {
                 self.inbox.record_gauges();
             }
         }
-        self.inbox.record_gauges();
         self.inbox.unlist();
+        self.inbox.record_gauges_without();
         let Self { inbox, client, .. } = self;
         // A store may panic when it is dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| drop_blocking(client)));

@@ -168,8 +168,20 @@ async fn read_by_parser(target: SocketAddr, has_fleet: bool) {
 
 const REPLICA_ALONE: &str = r#"ALERTS{alertname="CircuitBreakerReplicaAlone",alertstate="firing"}"#;
 
+/// The alerts, and the breaker or group, for which the outage goes beyond their limits.
+const FIRING: [(&str, &str); 4] = [
+    ("CircuitBreakerOpen", "payments"),
+    ("CircuitBreakerRejectsCalls", "payments"),
+    ("CircuitBreakerOpenLimit", "hosts"),
+    ("CircuitBreakerGroupFull", "tenants"),
+];
+
+fn alert(title: &str, name: &str) -> String {
+    format!(r#"ALERTS{{alertname="{title}",name="{name}",alertstate="firing"}}"#)
+}
+
 fn firing(name: &str) -> String {
-    format!(r#"ALERTS{{alertname="CircuitBreakerOpen",name="{name}",alertstate="firing"}}"#)
+    alert("CircuitBreakerOpen", name)
 }
 
 /// The alert does not fire, and the circuit is in this state.
@@ -202,7 +214,7 @@ async fn read_by_prometheus(target: SocketAddr, has_fleet: bool) {
     prometheus.until(&firing("quiet")).await;
     prometheus.until(&ended("quiet", "half_open")).await;
 
-    open.push(("payments fires".to_owned(), firing("payments")));
+    open.extend(FIRING.map(|(title, name)| (format!("{title} fires"), alert(title, name))));
     let alone = "circuit_breaker_fleet_joined == 0 and circuit_breaker_fleet_replicas == 0";
     let by_fleet = [alone, REPLICA_ALONE].into_iter().filter(|_| has_fleet);
     let shown = shown(has_fleet).chain(by_fleet);

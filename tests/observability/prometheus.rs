@@ -34,8 +34,8 @@ impl Prometheus {
         let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // In seconds what is in minutes otherwise.
         let rules = fs::read_to_string(folder().join("alerts.yml")).unwrap();
-        let rules = rules.replace("for: 2m", "for: 2s").replace("for: 5m", "for: 2s");
-        let rules = rules.replace("[5m]", "[8s]");
+        let rules = rules.replace("for: 3m", "for: 2s").replace("for: 5m", "for: 2s");
+        let rules = rules.replace("[2m]", "[8s]").replace("[5m]", "[8s]");
         fs::write(data.path().join("alerts.yml"), rules).unwrap();
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
@@ -86,6 +86,7 @@ impl Prometheus {
         let values = data["result"].as_array().into_iter().flatten();
         values.filter_map(|sample| sample["value"][1].as_str()).any(|value| value != "NaN")
     }
+
     /// The expressions of the alerts without their limits, by the names of the alerts.
     pub(crate) async fn alerts(&self) -> BTreeMap<String, String> {
         let rules = self.get("rules", &[]).await.unwrap().unwrap();

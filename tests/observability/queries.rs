@@ -232,7 +232,7 @@ fn the_alerts_are_read_from_their_file() {
     let open = &alerts[0];
     assert_eq!(open.title, "CircuitBreakerOpen");
     assert_eq!(selectors(&open.expr).len(), 2);
-    assert!(open.expr.starts_with("sum by") && open.expr.ends_with("[5m])) > 0"), "{open}");
+    assert!(open.expr.starts_with("sum by") && open.expr.ends_with("[2m])) > 0"), "{open}");
     assert_eq!(open.labels(), BTreeSet::from(["key", "name"]));
     assert!(alerts.iter().all(|alert| alert.expr.contains(['<', '>'])), "{alerts:#?}");
 }

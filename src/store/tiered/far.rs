@@ -285,6 +285,8 @@ impl FarInner {
         content.is_running = false;
         drop(content);
         self.idle.notify_all();
+        // Without this one: an alert on a store that is gone ends.
+        self.metrics.record_gauges(|| self.gauges());
     }
 
     fn next(&self) -> Work {
@@ -390,6 +392,9 @@ impl FarInner {
         let same = all.iter().filter(|far| far.metrics == self.metrics);
         same.fold((true, 0), |(all_work, pending), far| {
             let content = lock(&far.content);
+            if content.is_closed && !content.is_running {
+                return (all_work, pending);
+            }
             (all_work && !content.health.is_degraded(), pending + content.pending.len())
         })
     }
