@@ -67,15 +67,19 @@ impl Refusal {
 /// A call that the breaker rejected. It did not reach the dependency.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rejected {
-    // Inline up to 23 bytes: a clone of a shared name would cost as much as all else here.
     name: SmolStr,
     refusal: Refusal,
 }
 
 impl Rejected {
     #[inline]
-    pub(crate) fn new(name: &SmolStr, refusal: Refusal) -> Self {
-        Self { name: name.clone(), refusal }
+    pub(crate) fn new(name: SmolStr, refusal: Refusal) -> Self {
+        Self { name, refusal }
+    }
+
+    #[cfg(all(test, not(tower_breaker_loom)))]
+    pub(crate) fn has_counted_name(&self) -> bool {
+        self.name.is_heap_allocated()
     }
 
     /// The breaker's name.

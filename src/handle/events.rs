@@ -9,7 +9,7 @@ use std::{
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
-use super::meter::Meter;
+use super::{meter::Meter, rejection_name::RejectionName};
 #[cfg(feature = "keyed")]
 use crate::breaker::nesting::key_mark::KeyMark;
 #[cfg(feature = "redis")]
@@ -152,6 +152,13 @@ impl BreakerInner {
         &self.dispatcher.name
     }
 
+    #[inline]
+    pub(super) fn name_of_rejections(&self) -> SmolStr {
+        let EventDispatcher { name, seldom, .. } = &*self.dispatcher;
+        // A short name is its own.
+        if name.is_heap_allocated() { name_of_rejections(name, seldom) } else { name.clone() }
+    }
+
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
         self.dispatcher.snapshot()
     }
@@ -184,7 +191,7 @@ impl BreakerInner {
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        let channel = &self.dispatcher.channel;
+        let channel = &self.dispatcher.seldom.get_or_init(Box::default).channel;
         channel.get_or_init(|| Box::new(broadcast::channel(CHANNEL_CAPACITY).0)).subscribe()
     }
 }
@@ -208,14 +215,26 @@ struct StoreLink {
     copies: Mutex<Option<Box<WindowCopies>>>,
 }
 
+/// What few breakers have: one word in all others.
+#[derive(Default)]
+struct Seldom {
+    /// Made for the first subscriber.
+    channel: OnceBox<broadcast::Sender<Event>>,
+    rejection_name: RejectionName,
+}
+
+#[inline(never)]
+fn name_of_rejections(name: &SmolStr, seldom: &OnceBox<Seldom>) -> SmolStr {
+    seldom.get_or_init(Box::default).rejection_name.of(name)
+}
+
 /// Sends what happens to the log, the listeners, the subscribers and the store's writer.
 pub(super) struct EventDispatcher {
     pub(super) name: SmolStr,
     pub(super) cell: &'static Cell,
     /// Boxed, so that a breaker without one does not pay for it.
     listeners: Option<Box<Listeners>>,
-    /// Made for the first subscriber.
-    channel: OnceBox<broadcast::Sender<Event>>,
+    seldom: OnceBox<Seldom>,
     /// Set if the breaker has a store.
     store: OnceBox<StoreLink>,
     meter: Meter,
@@ -233,7 +252,7 @@ impl EventDispatcher {
             cell,
             meter,
             listeners: (!listeners.all.is_empty()).then(|| Box::new(listeners)),
-            channel: OnceBox::default(),
+            seldom: OnceBox::default(),
             store: OnceBox::default(),
         }
     }
@@ -286,7 +305,7 @@ impl EventDispatcher {
         for listener in self.listeners.iter().flat_map(|listeners| &listeners.all) {
             self.contain("a listener", || listener.call(&event));
         }
-        if let Some(channel) = self.channel.get() {
+        if let Some(channel) = self.seldom.get().and_then(|seldom| seldom.channel.get()) {
             // An error means only that there is no subscriber at the moment.
             self.contain("the task of a subscriber", || drop(channel.send(event)));
         }

@@ -6,6 +6,7 @@ mod call;
 mod end;
 mod events;
 mod meter;
+mod rejection_name;
 mod settings;
 mod source;
 #[cfg(feature = "admin")]
@@ -367,7 +368,7 @@ impl Breaker {
     /// The rejection of a call, which is counted.
     pub(crate) fn reject(&self, refusal: Refusal) -> Rejected {
         self.cell.count_call(CallEnd::Rejected);
-        Rejected::new(self.shared.name(), refusal)
+        Rejected::new(self.shared.name_of_rejections(), refusal)
     }
 
     fn inspect<T>(&self, inspect: impl FnOnce(&Machine) -> T) -> Option<T> {
