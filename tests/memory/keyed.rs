@@ -102,12 +102,20 @@ pub(crate) fn call<R, S: Service<R>>(service: &mut S, request: R) -> Result<S::R
     }
 }
 
-const HOSTS: [&str; 3] = ["a.example", "10.0.0.17:8080", "a-rather-long-name.eu-west.example.com"];
+/// Keys that need no breaker to be kept without an allocation, and longer ones.
+fn keys() -> (Vec<&'static str>, Vec<&'static str>) {
+    let of_length = |length| &*Box::leak("x".repeat(length).into_boxed_str());
+    let short = ["a.example", "10.0.0.17:8080", "a-rather-long-name.eu-west.example.com"];
+    let short: Vec<_> = short.into_iter().chain([64, 100, 126].map(of_length)).collect();
+    let escaped = &*Box::leak("ab:%".repeat(50).into_boxed_str());
+    (short, [200, 500].map(of_length).into_iter().chain([escaped]).collect())
+}
 
 /// With a breaker for each key or none, and with the keys counted or not.
 #[test]
 fn a_call_with_a_known_key_allocates_nothing() {
     let _alone = alone();
+    let (short, long) = keys();
     let window = Trip::failure_rate(0.5, Window::calls(100));
     let time = Trip::failure_rate(0.5, Window::time(Duration::from_secs(10)));
     for (rule, ratio) in [
@@ -128,27 +136,22 @@ fn a_call_with_a_known_key_allocates_nothing() {
             Some(request.0.into())
         });
         let mut service = layer.layer(Upstream);
-        for _ in 0..200 {
-            for host in HOSTS {
-                call(&mut service, (host, false)).unwrap();
+        let mut call_each = |keys: &[&'static str], times| {
+            for key in keys.iter().cycle().take(times) {
+                call(&mut service, (*key, false)).unwrap();
             }
-        }
-        let counted = measure(|| {
-            for number in 0..3000 {
-                call(&mut service, (HOSTS[number % 3], false)).unwrap();
-            }
-        });
+        };
+        call_each(&short, 600);
+        let counted = measure(|| call_each(&short, 3000));
         // A key is noted again every five seconds, in memory that is there.
         assert_eq!(counted.count_total, 0, "{rule:?} {ratio:?}");
 
-        for host in HOSTS {
-            drop(keys.get_or_create(host));
+        for key in short.iter().chain(&long) {
+            drop(keys.get_or_create(key));
         }
-        let counted = measure(|| {
-            for number in 0..3000 {
-                call(&mut service, (HOSTS[number % 3], false)).unwrap();
-            }
-        });
+        let all = [&short[..], &long].concat();
+        call_each(&all, 900);
+        let counted = measure(|| call_each(&all, 3000));
         assert_eq!(counted.count_total, 0, "{rule:?} {ratio:?}");
     }
 }
