@@ -1,9 +1,9 @@
 //! The name that rejections carry.
 //!
 //! A name of up to 23 bytes is copied. A longer one is shared, and a clone of it would count its
-//! holders by a read-modify-write, on which the threads meet whose calls a circuit rejects: it costs
-//! more than all else of a rejection. So the long names of the first breakers that reject calls
-//! live as long as the process, and need no count. Bounded, since clients may invent them.
+//! holders by a read-modify-write, on which the threads meet whose calls a circuit rejects: that
+//! costs more than all else of a rejection. So the long names of the first breakers that reject
+//! calls live as long as the process, and need no count. Bounded, since clients may invent them.
 
 use std::{
     collections::BTreeSet,
