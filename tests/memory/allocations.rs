@@ -239,3 +239,25 @@ fn the_only_error_of_an_infallible_service_is_a_rejection() {
     let mut service = layer.layer(service_fn(|_: bool| ready(Ok::<_, Infallible>(1))));
     assert_eq!(call(&mut service, false).ok(), Some(1));
 }
+
+/// A duration has four kilobytes of counters for each way in which a call ends.
+#[test]
+fn the_memory_of_durations_is_given_back() {
+    const BREAKERS: i64 = 1000;
+    let _alone = alone();
+    let measured = |name: i64| {
+        let builder = Breaker::builder(format!("measured {name}"));
+        let breaker = builder.call_metrics(CallMetrics::Durations).build().unwrap();
+        breaker.try_acquire().unwrap().success();
+        breaker
+    };
+    // What threads and names share.
+    drop((0..BREAKERS).map(measured).collect::<Vec<_>>());
+    let mut in_use = 0;
+    let left = measure(|| {
+        let mut breakers = Vec::new();
+        in_use = measure(|| breakers.extend((0..BREAKERS).map(measured))).bytes_current;
+    });
+    assert!(in_use > BREAKERS * 4096, "{in_use} bytes");
+    assert!(left.bytes_current < BREAKERS * 500, "{left:?} of {in_use}");
+}

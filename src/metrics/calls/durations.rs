@@ -5,15 +5,19 @@
 //! with traffic. A range is at most 1/32 of its begin wide, and stands for its middle: what is
 //! reported is at most 1.6% off.
 //!
-//! The counters of a slot live as long as the process, for the next meters with this slot.
+//! The counters are in a map whose readers take no lock and share no count, so that those of a
+//! meter that is gone can be freed.
 
 use std::{
+    hash::{BuildHasherDefault, Hasher},
     sync::{
-        OnceLock,
+        LazyLock, OnceLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
+
+use papaya::HashMap;
 
 use crate::outcome::CallEnd;
 
@@ -36,24 +40,28 @@ type Counts = Box<[AtomicU32]>;
 /// The counts of one slot, by the ends of calls.
 type SlotCounts = [OnceLock<Counts>; OUTCOMES.len()];
 
-type Block = Box<[OnceLock<Box<SlotCounts>>]>;
+/// By slot.
+static ALL: LazyLock<HashMap<u32, SlotCounts, BuildHasherDefault<SlotHasher>>> =
+    LazyLock::new(HashMap::default);
 
-/// The slots are in blocks, each as large as all before it.
-static BLOCKS: [OnceLock<Block>; 28] = [const { OnceLock::new() }; 28];
+/// Spreads the slots, which are small numbers in a row.
+#[derive(Default)]
+struct SlotHasher(u64);
 
-/// The size of the first block.
-const FIRST: usize = 16;
+impl Hasher for SlotHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
 
-fn place(slot: u32) -> (usize, usize) {
-    let number = slot as usize + FIRST;
-    let block = (number / FIRST).ilog2() as usize;
-    (block, number - (FIRST << block))
-}
+    fn write_u32(&mut self, slot: u32) {
+        self.0 = u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 
-fn slot(slot: u32) -> &'static SlotCounts {
-    let (block, index) = place(slot);
-    let new = || (0..FIRST << block).map(|_| OnceLock::new()).collect();
-    BLOCKS[block].get_or_init(new)[index].get_or_init(Box::default)
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 fn range(duration: Duration) -> usize {
@@ -75,22 +83,30 @@ fn seconds(range: usize) -> f64 {
 
 /// Adds the duration of a call.
 pub(super) fn record(slot_number: u32, end: CallEnd, duration: Duration) {
-    let Some(counts) = slot(slot_number).get(end as usize) else { return };
+    let all = ALL.pin();
+    let slot = all.get_or_insert_with(slot_number, SlotCounts::default);
+    let Some(counts) = slot.get(end as usize) else { return };
     let counts = counts.get_or_init(|| (0..RANGES).map(|_| AtomicU32::new(0)).collect());
     counts[range(duration)].fetch_add(1, Relaxed);
 }
 
 /// Takes out what was added since the last time: for each end of a call, seconds and how often.
 pub(super) fn drain(slot_number: u32, mut take: impl FnMut(&'static str, f64, usize)) {
-    let (block, index) = place(slot_number);
-    let slot = BLOCKS[block].get().and_then(|slots| slots[index].get());
-    for (outcome, counts) in OUTCOMES.iter().zip(slot.into_iter().flat_map(|slot| slot.iter())) {
+    let all = ALL.pin();
+    let slot = all.get(&slot_number);
+    for (outcome, counts) in OUTCOMES.iter().zip(slot.into_iter().flatten()) {
         for (range, count) in counts.get().into_iter().flatten().enumerate() {
             if count.load(Relaxed) != 0 {
                 take(outcome, seconds(range), count.swap(0, Relaxed) as usize);
             }
         }
     }
+}
+
+/// Frees the counters of a meter that is gone, some later than others: at the latest with those of
+/// the next dozens.
+pub(super) fn give_back(slot_number: u32) {
+    ALL.pin().remove(&slot_number);
 }
 
 #[cfg(test)]
@@ -137,5 +153,9 @@ mod tests {
         assert_eq!(taken(first), [("success", 20.0, 3), ("cancelled", 3.0, 1)]);
         assert_eq!(taken(first), []);
         assert_eq!(taken(second), [("failure", 3.0, 1)]);
+        record(second, CallEnd::Failure, Duration::from_millis(3));
+        give_back(second);
+        assert!(!ALL.pin().contains_key(&second));
+        assert_eq!(taken(second), []);
     }
 }

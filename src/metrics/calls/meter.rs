@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, Weak, atomic::AtomicBool},
+    sync::{
+        Arc, LazyLock, Mutex, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -336,6 +339,9 @@ pub(super) fn remove(meter: &Arc<Meter>) -> bool {
     }
     if let Some(own) = registry.by_slot.get_mut(meter.slot as usize) {
         *own = None;
+    }
+    if meter.measures.load(Relaxed) {
+        durations::give_back(meter.slot);
     }
     registry.slots.give_back(meter.slot);
     true
