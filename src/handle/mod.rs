@@ -368,6 +368,11 @@ impl Breaker {
     /// The rejection of a call, which is counted.
     pub(crate) fn reject(&self, refusal: Refusal) -> Rejected {
         self.cell.count_call(CallEnd::Rejected);
+        self.reject_uncounted(refusal)
+    }
+
+    /// The rejection of what is no call.
+    pub(crate) fn reject_uncounted(&self, refusal: Refusal) -> Rejected {
         Rejected::new(self.shared.name_of_rejections(), refusal)
     }
 

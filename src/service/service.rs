@@ -16,7 +16,7 @@ use super::{
 use crate::{
     breaker::Permit,
     classify::{CloneClassifier, ErrorsAsFailures, MakeClassifier},
-    error::Refusal,
+    error::{Refusal, Rejected},
     handle::{Breaker, WaitHandle},
 };
 
@@ -293,13 +293,11 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         Poll::Pending
     }
 
+    /// An exempt request is no call, also where it is rejected.
     #[inline]
-    fn reject_call<Request>(&mut self, request: Request, refusal: Refusal) -> R::Future
-    where
-        S: Service<Request>,
-        R: Reject<Request, S::Response, S::Error>,
-    {
-        self.reject.reject(request, self.breaker.reject(refusal))
+    fn rejection(&self, refusal: Refusal, counts: bool) -> Rejected {
+        let Self { breaker, .. } = self;
+        if counts { breaker.reject(refusal) } else { breaker.reject_uncounted(refusal) }
     }
 }
 
@@ -344,12 +342,14 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let permit = 'admitted: {
+            // Asked once: it may run a closure of the user.
+            let counts;
             let refusal = if matches!(self.gate.readiness, GateReadiness::Rejecting) {
                 self.gate.readiness = GateReadiness::Unknown;
+                counts = !O::PASSES_WHILE_OPEN || self.record_when.applies_to(&request);
                 self.gate.refusal()
             } else {
-                // Asked once: it may run a closure of the user.
-                let counts = self.record_when.applies_to(&request);
+                counts = self.record_when.applies_to(&request);
                 if counts
                     && matches!(self.gate.readiness, GateReadiness::Inner)
                     && let Some(permit) = self.admit_fast()
@@ -364,7 +364,8 @@ where
             if R::WHILE_OPEN.waits() {
                 self.release_wait();
             }
-            return ResponseFuture::rejected(self.reject_call(request, refusal));
+            let rejected = self.rejection(refusal, counts);
+            return ResponseFuture::rejected(self.reject.reject(request, rejected));
         };
         if R::WHILE_OPEN.waits() {
             self.release_wait();

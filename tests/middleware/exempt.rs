@@ -4,11 +4,12 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     io,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use axum::{
@@ -18,7 +19,10 @@ use axum::{
     routing::get,
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_breaker::{Breaker, CircuitBreakerLayer, Error, OnBodyEnd, State, Trip};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, Error, KeyedBreakers, KeyedCircuitBreakerLayer, OnBodyEnd, State,
+    Trip,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Call {
@@ -105,17 +109,67 @@ impl Service<Call> for Gated {
 #[tokio::test]
 async fn an_open_circuit_does_not_wait_for_the_inner_service() {
     let is_ready = Arc::new(AtomicBool::new(false));
-    let layer = CircuitBreakerLayer::builder("exempt").exempt(is_exempt).build().unwrap();
+    let layer = CircuitBreakerLayer::builder("not-ready").exempt(is_exempt).build().unwrap();
     let mut service = layer.layer(Gated(Arc::clone(&is_ready)));
     layer.breaker().force_open();
     for call in [Works, Exempt] {
         let error = service.ready().await.unwrap().call(call).await.unwrap_err();
         assert!(error.rejected().is_some(), "{call:?}");
     }
+    let metrics = layer.breaker().metrics().unwrap();
+    assert_eq!((metrics.calls.rejected, metrics.calls.total()), (1, 1), "an exempt one is no call");
     is_ready.store(true, SeqCst);
     service.ready().await.unwrap().call(Exempt).await.unwrap();
     let error = service.ready().await.unwrap().call(Works).await.unwrap_err();
     assert!(error.rejected().is_some());
+}
+
+#[tokio::test]
+async fn with_backpressure_an_exempt_request_waits_like_the_others() {
+    let layer = CircuitBreakerLayer::builder("backpressure")
+        .exempt(is_exempt)
+        .backpressure()
+        .build()
+        .unwrap();
+    let mut service = layer.layer(service_fn(async |call| answer(call).await));
+    layer.breaker().force_open();
+    assert!(now(service.ready()).is_none());
+    layer.breaker().reset();
+    service.ready().await.unwrap().call(Exempt).await.unwrap();
+    assert_eq!(layer.breaker().metrics().unwrap().calls.total(), 0);
+}
+
+/// What a future has now.
+fn now<F: Future>(future: F) -> Option<F::Output> {
+    let mut cx = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut cx) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+#[tokio::test]
+async fn an_exempt_request_always_passes_a_keyed_layer() {
+    let breakers = KeyedBreakers::builder("keys-exempt").build().unwrap();
+    let layer = KeyedCircuitBreakerLayer::by_key(breakers.clone(), |_: &Call| Some("key".into()))
+        .exempt(is_exempt);
+    let is_ready = Arc::new(AtomicBool::new(true));
+    let mut service = layer.layer(Gated(Arc::clone(&is_ready)));
+    for call in [ExemptFails; 10] {
+        service.ready().await.unwrap().call(call).await.unwrap_err();
+    }
+    assert!(breakers.is_empty(), "none of them is recorded");
+    for call in [Fails; 5] {
+        service.ready().await.unwrap().call(call).await.unwrap_err();
+    }
+    let rejected = service.ready().await.unwrap().call(Works).await.unwrap_err();
+    assert!(rejected.rejected().is_some());
+    is_ready.store(false, SeqCst);
+    assert!(now(service.ready()).is_none(), "as ready as the inner service");
+    is_ready.store(true, SeqCst);
+    service.ready().await.unwrap().call(Exempt).await.unwrap();
+    let calls = breakers.metrics().calls;
+    assert_eq!((calls.failure, calls.rejected, calls.total()), (5, 1, 6));
 }
 
 /// Readiness that was granted while the circuit was open is for exempt requests alone, also if it

@@ -56,8 +56,9 @@ macro_rules! layer_settings {
             /// the type).
             ///
             /// While the circuit is open, such a request is rejected only if the inner service is
-            /// not ready for it at once. With `.backpressure()` it waits like the others. (A keyed
-            /// layer is ready only when its inner service is: there, such a request always passes.)
+            /// not ready for it at once; it is no call then either, and not counted. With
+            /// `.backpressure()` it waits like the others. (A keyed layer is ready only when its
+            /// inner service is: there, such a request always passes.)
             ///
             /// ```
             /// # #[cfg(feature = "http")] {
