@@ -35,6 +35,11 @@ where
 /// end, so that one host has one key, however it is written. (Without a URI that has a scheme, a
 /// port is never a default one.) A header that is not text is no key. It takes `http::Request` and,
 /// with the feature `reqwest`, `reqwest::Request`.
+///
+/// The scheme is not part of the key: `http://a.example` and `https://a.example` are both
+/// `a.example`, although they are two ports. If only one of them may fail, use a closure that adds
+/// the scheme. An IPv4 address in another form than four decimal numbers, such as `127.1`, is a key
+/// of its own in an `http::Request`; reqwest writes it as four numbers.
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,10 +71,10 @@ impl ExtractKey<reqwest::Request> for ByHost {
     fn extract_key<'a>(&self, request: &'a reqwest::Request) -> Option<Cow<'a, str>> {
         // A parsed URL is in lowercase, and has no default port.
         let host = request.url().host_str()?;
-        let host = host.strip_suffix('.').unwrap_or(host);
+        let host = one_address(host.strip_suffix('.').unwrap_or(host));
         Some(match request.url().port() {
             Some(port) => format!("{host}:{port}").into(),
-            None => host.into(),
+            None => host,
         })
     }
 }

@@ -40,6 +40,9 @@ fn a_host_is_that_of_the_uri_or_of_the_header() {
         ("http://api.example.com:0/", None, Some("api.example.com:0")),
         ("http://[::1]/", None, Some("[::1]")),
         ("http://[0:0::0:1]:080/", None, Some("[::1]")),
+        ("http://[::ffff:10.0.0.1]/", None, Some("[::ffff:10.0.0.1]")),
+        ("http://[::FFFF:a00:1]:8080/", None, Some("[::ffff:10.0.0.1]:8080")),
+        ("http://127.1/", None, Some("127.1")),
         ("http://[2001:DB8::00A1]:8080/", None, Some("[2001:db8::a1]:8080")),
         ("http://user@[::1]:81/", None, Some("[::1]:81")),
         ("/x", Some("api.example.com:"), Some("api.example.com")),
@@ -85,6 +88,9 @@ fn reqwest_has_the_same_hosts() {
         ("http://api.example.com:/", Some("api.example.com")),
         ("http://api.example.com:0080/", Some("api.example.com")),
         ("http://[0:0::0:1]:080/", Some("[::1]")),
+        ("http://[::ffff:10.0.0.1]/", Some("[::ffff:10.0.0.1]")),
+        ("http://[::FFFF:a00:1]:8080/", Some("[::ffff:10.0.0.1]:8080")),
+        ("http://127.1/", Some("127.0.0.1")),
         ("data:text/plain,x", None),
     ] {
         let request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
