@@ -73,7 +73,8 @@ impl KeyedBreakersBuilder {
     /// breakers of the group are counted together.
     ///
     /// Each key gets its breaker with its first call then, because a key without a breaker has no
-    /// counts of its own.
+    /// counts of its own. A client that invents keys can take all of these series: then the keys
+    /// that come later are `other`.
     #[cfg(feature = "metrics")]
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
     pub fn metrics_by_key(mut self, max_keys: usize) -> Self {
@@ -109,6 +110,9 @@ impl KeyedBreakersBuilder {
     /// [`Event::WouldTrip`] says so. It opens with the first call that meets a rule, or the first
     /// failed health check, while fewer are open. [`KeyedBreakers::stats`] counts how often this
     /// happened.
+    ///
+    /// Keys that a client invents are keys: they raise the limit, and as long as their circuits are
+    /// open and they are called, they take places in which the circuit of another key could open.
     ///
     /// The keys are counted with each call, which takes some 10 ns.
     pub fn max_open_ratio(mut self, ratio: f64) -> Self {

@@ -62,6 +62,11 @@ use crate::{
 /// or was set by hand is never replaced. If there is none to replace, the new key's calls are not
 /// recorded, or go by one shared breaker: see [`WhenFull`].
 ///
+/// "Lately" means: since about as many other keys got a breaker as the group may have. A key that
+/// is called less often than that is forgotten between its calls, with its failures, and its
+/// circuit does not open. So `max_breakers` should be larger than the number of keys that fail at
+/// one time.
+///
 /// [`max_open_ratio`](KeyedBreakersBuilder::max_open_ratio) bounds the share of keys whose circuits
 /// are open at once.
 ///
@@ -114,6 +119,11 @@ use crate::{
 /// The breaker of a key is named `{group}:{key}`: in the store, in logs and in events. In both
 /// parts, `:` is written as `%3A` and `%` as `%25`. A key whose name would be longer than 512 bytes
 /// is replaced by its SHA-256.
+///
+/// Do not give a single breaker the name of a key, such as `upstream:a`, if it has the same store:
+/// the state of both would be one, and only the breaker that was built last would save it.
+///
+/// The process keeps up to 1,024 names of more than 23 bytes of breakers that have rejected a call.
 #[derive(Clone)]
 pub struct KeyedBreakers {
     table: Arc<Table>,

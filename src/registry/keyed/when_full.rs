@@ -11,5 +11,9 @@ pub enum WhenFull {
     Pass,
     /// They all go by one breaker, which has the name of the group, with `:` written as `%3A` and
     /// `%` as `%25`.
+    ///
+    /// A client that invents keys whose calls fail opens it, and so shuts out every key that has no
+    /// breaker, healthy ones too. And while the group is full, each call of such a key takes a lock
+    /// of the group, to look for a breaker that can be replaced.
     Share,
 }
