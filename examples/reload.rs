@@ -4,6 +4,10 @@
 //! The file is a `ConfigFile` in TOML. A variable such as `BREAKER__DEFAULTS__RECOVERY_TIMEOUT=5s`
 //! overrides it. `kill -HUP` makes the program read both again: the breakers keep their states. A
 //! file with a fault changes nothing. Ctrl-C and SIGTERM stop it.
+//!
+//! The crate `config` takes the names of variables in lowercase, so a variable cannot override a
+//! breaker whose name has capitals: it would be about another one. And a program cannot see what
+//! its variables become elsewhere: after a SIGHUP, only the file can be another one.
 
 use std::{env, error::Error};
 
@@ -30,6 +34,11 @@ fn show(registry: &Registry) {
 }
 
 #[cfg(unix)]
+fn reread(registry: &Registry, path: &str) -> Result<(), Box<dyn Error>> {
+    Ok(registry.reload(&read(path)?)?)
+}
+
+#[cfg(unix)]
 pub(crate) async fn run(path: &str) -> Result<(), Box<dyn Error>> {
     use tokio::signal::unix::{SignalKind, signal};
 
@@ -48,11 +57,8 @@ pub(crate) async fn run(path: &str) -> Result<(), Box<dyn Error>> {
     show(&registry);
     loop {
         tokio::select! {
-            _ = reload.recv() => match read(path) {
-                Ok(file) => {
-                    registry.reload(&file)?;
-                    show(&registry);
-                }
+            _ = reload.recv() => match reread(&registry, path) {
+                Ok(()) => show(&registry),
                 Err(error) => println!("nothing changes: {error}"),
             },
             _ = terminate.recv() => return Ok(()),

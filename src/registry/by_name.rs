@@ -93,8 +93,11 @@ impl<M: Make> ByName<M> {
     }
 
     pub(super) fn remove(&self, name: &str) -> Option<M::Breaker> {
-        let place = write(&self.places).remove(name)?;
-        place.filled()
+        let mut places = write(&self.places);
+        // One that is being made stays, and the next call for the name returns the same one.
+        let breaker = places.get(name)?.filled()?;
+        places.remove(name);
+        Some(breaker)
     }
 
     /// Replaces the settings of all breakers, and of those to come.

@@ -82,7 +82,23 @@ impl Registry {
     /// Creating it waits at most a second for the registry's store, and another for its fleet, as
     /// [`BreakerBuilder::build`](crate::BreakerBuilder::build) does. So create breakers at the
     /// start, or on a thread that may block. Other callers of the same name wait for the same
-    /// breaker; other names are not delayed.
+    /// breaker; other names are not delayed. In async code:
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, Registry};
+    ///
+    /// async fn breaker_of(registry: &Registry, name: &'static str) -> Breaker {
+    ///     if let Some(breaker) = registry.get(name) {
+    ///         return breaker;
+    ///     }
+    ///     let registry = registry.clone();
+    ///     let create = move || registry.get_or_create(name).expect("a valid name");
+    ///     tokio::task::spawn_blocking(create).await.expect("it does not panic")
+    /// }
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # let registry = Registry::builder().build().unwrap();
+    /// # assert_eq!(runtime.block_on(breaker_of(&registry, "payments")).name(), "payments");
+    /// ```
     ///
     /// # Errors
     ///
@@ -108,7 +124,8 @@ impl Registry {
     }
 
     /// Removes a breaker from the registry and returns it. Its handles go on working. The next
-    /// [`get_or_create`](Self::get_or_create) of this name creates another breaker.
+    /// [`get_or_create`](Self::get_or_create) of this name creates another breaker. `None` if there
+    /// is none, or while another thread makes it: then it stays.
     #[expect(clippy::must_use_candidate, reason = "removing is of use by itself")]
     pub fn remove(&self, name: &str) -> Option<Breaker> {
         self.by_name.remove(name)
