@@ -9,6 +9,7 @@ mod support;
 mod admin;
 mod allocations;
 mod attack;
+mod attack_times;
 mod keyed;
 mod reuse;
 
