@@ -166,6 +166,21 @@ fn a_dropped_breaker_is_in_no_state_and_its_last_calls_are_reported() {
     eventually_in("dropped", "closed");
 }
 
+/// Also if its metrics are turned off while it lives.
+#[test]
+fn a_breaker_whose_metrics_are_turned_off_is_in_no_state() {
+    let breaker = builder("off_later").build().unwrap();
+    breaker.force_open();
+    eventually_in("off_later", "forced_open");
+    let mut config = tower_breaker::Config::clone(&breaker.config());
+    config.call_metrics = CallMetrics::Off;
+    breaker.update(config.clone()).unwrap();
+    eventually("no state", || states("off_later") == [Some(0.0); 6]);
+    config.call_metrics = CallMetrics::Counts;
+    breaker.update(config).unwrap();
+    eventually_in("off_later", "forced_open");
+}
+
 #[test]
 fn every_series_is_there_before_anything_happens() {
     let _breaker = builder("fresh").build().unwrap();

@@ -10,9 +10,12 @@ use std::{
 
 use allocation_counter::measure;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_breaker::{Config, Error, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window};
+use tower_breaker::{
+    Breaker, Config, Error, KeyedBreakers, KeyedCircuitBreakerLayer, MemoryStore, State,
+    StateStore as _, Trip, Window, registry::KeyedBreakersBuilder,
+};
 
-use super::alone;
+use super::{alone, attack::resident_kilobytes};
 
 type Outcome = Result<(), Infallible>;
 
@@ -46,17 +49,45 @@ fn healthy_keys_take_no_memory() {
 fn a_hundred_thousand_open_breakers_take_at_most_a_thousand_bytes_each() {
     const KEYS: usize = 100_000;
     let _alone = alone();
-    let keys = KeyedBreakers::builder("keys").max_breakers(KEYS).build().unwrap();
-    let info = allocation_counter::measure(|| {
-        for key in 0..KEYS {
-            let breaker = keys.get_or_create(&format!("{key}.example.com")).unwrap();
-            (0..5).for_each(|_| breaker.try_acquire().unwrap().failure());
-        }
-    });
-    let states = keys.breakers();
-    assert_eq!(states.iter().filter(|breaker| breaker.state() == State::Open).count(), KEYS);
-    let each = info.bytes_current / i64::try_from(KEYS).unwrap();
-    assert!(each <= 1000, "{each} bytes");
+    for ratio in [None, Some(1.0)] {
+        let builder = KeyedBreakers::builder("keys").max_breakers(KEYS);
+        let builder = ratio.into_iter().fold(builder, KeyedBreakersBuilder::max_open_ratio);
+        let keys = builder.build().unwrap();
+        let info = measure(|| open(&keys, KEYS));
+        // The number of keys that `max_open_ratio` goes by is estimated.
+        let is_open = |breaker: &Breaker| breaker.state() == State::Open;
+        let open = keys.breakers().into_iter().filter(is_open).count();
+        assert!(open >= if ratio.is_none() { KEYS } else { KEYS / 10 * 9 }, "{open}");
+        let each = info.bytes_current / i64::try_from(KEYS).unwrap();
+        println!("{ratio:?}: {each} bytes");
+        assert!(each <= 1000, "{ratio:?}: {each} bytes");
+    }
+}
+
+/// Opens the circuits of this many keys.
+fn open(keys: &KeyedBreakers, count: usize) {
+    for key in 0..count {
+        let breaker = keys.get_or_create(&format!("{key}.example.com")).unwrap();
+        (0..5).for_each(|_| breaker.try_acquire().unwrap().failure());
+    }
+}
+
+/// What the writer keeps of them, and the store, which is in memory as well.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hundred_thousand_open_breakers_with_a_store_are_bounded_too() {
+    const KEYS: usize = 100_000;
+    let _alone = alone();
+    let before = resident_kilobytes();
+    let store = MemoryStore::new();
+    let builder = KeyedBreakers::builder("keys").max_breakers(KEYS).store(store.clone());
+    let keys = builder.build().unwrap();
+    open(&keys, KEYS);
+    tower_breaker::flush_all(Duration::from_secs(60)).unwrap();
+    let each = 1024 * resident_kilobytes().saturating_sub(before) / KEYS;
+    assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), KEYS);
+    println!("with a store: {each} bytes");
+    assert!(each <= 5000, "{each} bytes");
 }
 
 /// Ten thousand invented keys for each breaker of the group.

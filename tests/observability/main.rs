@@ -69,6 +69,14 @@ fn the_dashboard_imports_without_edits() {
         assert!(!panel["targets"].as_array().unwrap().is_empty());
     }
     assert!(queries::of_dashboard().len() >= 15);
+    // As README.md has them.
+    let rows = panels.iter().filter(|panel| panel["type"] == "row");
+    let rows: Vec<_> = rows.map(|row| row["title"].as_str().unwrap()).collect();
+    let readme = fs::read_to_string(folder().join("README.md")).unwrap();
+    let (_, table) = readme.split_once("| row | answers |\n|---|---|\n").unwrap();
+    let in_readme = table.lines().map_while(|line| line.strip_prefix("| ")?.split(" | ").next());
+    assert_eq!(rows, in_readme.collect::<Vec<_>>());
+    assert_eq!(rows.len(), 6);
 }
 
 /// What the outage has to show at some moment, besides what the queries are about.
