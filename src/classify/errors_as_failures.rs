@@ -1,11 +1,13 @@
+use std::any::type_name;
+
 use super::{
     classifier::Classify,
-    error::{outcome_of_error, returned, returned_response},
+    error::{
+        outcome_of_error, returned,
+        returned_response::{self, Watch},
+    },
 };
 use crate::outcome::Outcome;
-
-/// What the names of both types begin with.
-pub(super) const PATH: &str = module_path!();
 
 /// Every `Err` is a failure, and every `Ok` is a success: the default.
 ///
@@ -89,6 +91,14 @@ impl<T, E> Classify<T, E> for AnyErrorAsFailure {
             Err(_) => Outcome::failure(),
         }
     }
+}
+
+/// Before a poll whose result `C` classifies: if that is one of these, what is a response of
+/// another breaker is noted until the returned value is dropped.
+// The names of both types begin with that of the module. They are constants, as the answer is.
+#[inline]
+pub(crate) fn watch<C, T>() -> Watch {
+    Watch::begin::<T>(type_name::<C>().starts_with(module_path!()))
 }
 
 /// Whatever the response, it is a success, unless a breaker has answered a rejected call with it.

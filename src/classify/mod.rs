@@ -279,8 +279,9 @@ pub(crate) use self::error::as_cause;
 pub(crate) use self::error::returned_response::note_answer;
 pub(crate) use self::error::{
     returned::{note_passed_error, note_rejection},
-    returned_response::{Watch, note_passed_answer},
+    returned_response::note_passed_answer,
 };
+pub(crate) use self::errors_as_failures::watch;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcByDeadline, GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};

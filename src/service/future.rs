@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     breaker::{Permit, nesting::note_passed_error},
-    classify::{Watch, note_passed_answer},
+    classify::{note_passed_answer, watch},
 };
 
 pin_project! {
@@ -81,7 +81,7 @@ where
         let mut call = self.project().call;
         match call.as_mut().project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
-                let _watch = Watch::begin::<C, T>();
+                let _watch = watch::<C, T>();
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
                 let record = |permit: &mut _| record_when.record(classify, result, permit);
                 let result = inner_call::end(permit, record);

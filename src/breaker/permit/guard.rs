@@ -8,7 +8,7 @@ use std::{
 use super::Permit;
 use crate::{
     breaker::nesting,
-    classify::{Classify, ErrorsAsFailures, Watch},
+    classify::{Classify, ErrorsAsFailures, watch},
     outcome::Outcome,
 };
 
@@ -68,7 +68,7 @@ impl Permit {
         C: Classify<T, E>,
     {
         let cell = self.call.cell;
-        let _watch = Watch::begin::<C, T>();
+        let _watch = watch::<C, T>();
         let result = self.fail_on_panic(|| nesting::run_within(cell, work));
         let outcome = self.fail_on_panic(|| classify.classify(&result));
         self.finish_outermost(outcome);
@@ -117,13 +117,13 @@ impl Permit {
         let mut future = pin!(future);
         let result = poll_fn(|cx| {
             // Until the result of this poll is classified.
-            let watch = Watch::begin::<C, T>();
+            let watched = watch::<C, T>();
             let poll = || future.as_mut().poll(cx);
-            self.fail_on_panic(|| nesting::run_within(cell, poll)).map(|result| (result, watch))
+            self.fail_on_panic(|| nesting::run_within(cell, poll)).map(|result| (result, watched))
         });
-        let (result, watch) = result.await;
+        let (result, watched) = result.await;
         let outcome = self.fail_on_panic(|| classify.classify(&result));
-        drop(watch);
+        drop(watched);
         self.finish_outermost(outcome);
         result
     }

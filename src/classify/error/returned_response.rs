@@ -7,8 +7,6 @@
 
 use std::{any::type_name, cell::Cell};
 
-use crate::classify::errors_as_failures;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Watched {
     Nothing,
@@ -30,12 +28,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches if the classifier `C` cannot look into its response, and `T` may be the answer of a
+    /// Watches if the classifier cannot look into its response, and `T` may be the answer of a
     /// breaker.
-    // Comparisons of constants: for other types, the compiler leaves nothing of it.
+    // A comparison of constants: for other types, the compiler leaves nothing of it.
     #[inline]
-    pub(crate) fn begin<C, T>() -> Self {
-        let watches = is_response::<T>() && type_name::<C>().starts_with(errors_as_failures::PATH);
+    pub(in crate::classify) fn begin<T>(is_blind: bool) -> Self {
+        let watches = is_blind && is_response::<T>();
         Self { around: watches.then(|| WATCHED.replace(Watched::Poll)) }
     }
 }

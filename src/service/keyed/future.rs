@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use super::unbroken::UnbrokenCall;
 use crate::{
     breaker::nesting::key_mark::KeyMark,
-    classify::Watch,
+    classify::watch,
     service::{
         future::{ResponseFuture, pass},
         record_when::{OnResponse, RecordWhen},
@@ -86,7 +86,7 @@ where
         match self.project().call.project() {
             CallProjection::WithBreaker { future } => future.poll(cx),
             CallProjection::Unbroken { future, call, classify, record_when } => {
-                let _watch = Watch::begin::<C, T>();
+                let _watch = watch::<C, T>();
                 let result = ready!(call.run(|| future.poll(cx)));
                 let classify = || record_when.outcome_of_response(classify, &result);
                 if let Some(outcome) = call.fail_on_panic(classify) {
