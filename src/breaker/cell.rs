@@ -2,7 +2,7 @@
 //!
 //! A permit must be able to reach the breaker after the service that issued it is gone. Cloning an
 //! `Arc` for each call would do, but costs twenty times as much as the rest of a healthy call. So
-//! cells live for ever: a breaker takes one from the [pool](super::pool) and returns it, and a
+//! cells live forever: a breaker takes one from the [pool](super::pool) and returns it, and a
 //! permit that comes back later finds another generation in the cell and changes nothing. Memory
 //! is bounded by the largest number of breakers that were alive at one time.
 //!

@@ -15,7 +15,7 @@ pub(crate) struct Lately {
 /// The slots that are taken.
 ///
 /// A slot counts if its circuit has opened lately, or its key was seen lately. Otherwise the
-/// circuit of a key that is gone, which stays half-open, would keep others from opening for ever. A
+/// circuit of a key that is gone, which stays half-open, would keep others from opening forever. A
 /// circuit without a key always counts.
 #[derive(Debug)]
 pub(crate) struct OpenSlots(Mutex<Taken>);

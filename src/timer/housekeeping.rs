@@ -166,7 +166,7 @@ impl Housekeeping {
         self.ensure_awake(queue, need, at)
     }
 
-    /// The queue, unless a thread of another process has locked it for ever.
+    /// The queue, unless a thread of another process has locked it forever.
     fn lock(&self) -> Option<MutexGuard<'_, Queue>> {
         process::lock(&self.queue, || self.last_process.other_than(|| self.process()).is_some())
     }

@@ -72,7 +72,7 @@ impl Inbox {
     /// Requests a flush of every entry that is not saved, and has the results sent.
     fn flush_unsaved(&self, reply: &Replies) {
         if self.is_forked() {
-            // The locks may be held for ever, and nothing is saved.
+            // The locks may be held forever, and nothing is saved.
             let _ = reply.send(Err(FlushError::not_saved(FORKED)));
             return;
         }

@@ -28,7 +28,7 @@ pub(super) struct Joined {
 /// Adds an entry to the inbox of a store. If there is none, or it takes no more entries, there is a
 /// new one.
 ///
-/// In a forked process, an inbox of the other one may be locked for ever. An entry for its store
+/// In a forked process, an inbox of the other one may be locked forever. An entry for its store
 /// has an inbox of its own there, which says the same: nothing is saved. So it is if this process
 /// has no list.
 pub(super) fn join(

@@ -15,7 +15,7 @@ pub(crate) struct Record {
     pub(crate) fence: Fence,
     /// Never [`State::HalfOpen`]: that is `Open` past its time.
     pub(crate) state: State,
-    /// Until when it lasts; `None` for ever. Past its time, `Open` is half-open, and a state that
+    /// Until when it lasts; `None` forever. Past its time, `Open` is half-open, and a state that
     /// was set by hand is closed.
     pub(crate) until: Option<Micros>,
     /// Openings in a row without closing: the step of the backoff.

@@ -40,7 +40,7 @@ local token = hash.t or NO_TOKEN
 local state = hash.s or 'closed'
 local till = tonumber(hash.u or '0')
 local opens = hash.o or '0'
--- How long the state lasts in all; '' for ever.
+-- How long the state lasts in all; '' forever.
 local lasts = hash.d or ''
 -- What an operator said about the state. It goes with the state, also in scripts of releases that
 -- do not know the field.

@@ -2,7 +2,7 @@
 //!
 //! A call whose key has no breaker needs its group only if it fails, or if a breaker was created
 //! meanwhile. It must not keep the group alive for that: all threads would count up and down in one
-//! word. So it points to an anchor, which lives for ever. As breakers lease their cells, groups
+//! word. So it points to an anchor, which lives forever. As breakers lease their cells, groups
 //! lease anchors, one after the other.
 
 use std::{

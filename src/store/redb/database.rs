@@ -91,7 +91,7 @@ impl Database {
         Self { folder, state: Mutex::default(), user: FirstProcess::default() }
     }
 
-    /// In a forked process, the lock may be held for ever, and the file is that of the other one.
+    /// In a forked process, the lock may be held forever, and the file is that of the other one.
     fn state(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
         if self.user.claim() { Ok(lock(&self.state)) } else { Err(path::forked(&self.folder)) }
     }

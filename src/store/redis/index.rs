@@ -24,7 +24,7 @@ const LONGEST_TTL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 pub(super) const GONE: i64 = -2;
 
 /// Adds members, none of which lives for longer than the first argument says, in milliseconds; 0:
-/// for ever. The set lives for as long as what it names. Returns 2 if it was not there.
+/// forever. The set lives for as long as what it names. Returns 2 if it was not there.
 const ADD: &str = "\
 local left, ttl = redis.call('PTTL', KEYS[1]), tonumber(ARGV[1])
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], '0', ARGV[i]) end
@@ -36,7 +36,7 @@ end
 if left == -2 then return '2' end
 return '1'";
 
-/// How long something lives, in milliseconds; `None` for ever.
+/// How long something lives, in milliseconds; `None` forever.
 pub(super) type Life = Option<u64>;
 
 pub(super) fn life(ttl: Option<Duration>) -> Life {
@@ -134,7 +134,7 @@ impl Index<'_> {
         if there.is_empty() {
             return Ok(());
         }
-        // Negative: for ever.
+        // Negative: forever.
         let life = longest(there.iter().map(|(_, left)| u64::try_from(*left).ok()));
         script::run(connection, |form, pipeline| {
             self.add(form, pipeline, life, there.iter().map(|(member, _)| member.as_str()));

@@ -1,4 +1,4 @@
-//! The values that this process has saved for ever: those of states set by hand.
+//! The values that this process has saved forever: those of states set by hand.
 
 use std::{
     collections::BTreeMap,

@@ -39,7 +39,7 @@ use crate::store::{
 /// half-open circuits after one hour ([`SnapshotTtl`](crate::config::SnapshotTtl) sets both), but
 /// never before the open time ends; those of states set by hand stay. While a breaker is in use,
 /// its snapshot is saved again when half of that time has passed. The indexes expire with the last
-/// of what they name, unless something in them was ever kept for ever, such as a state set by hand;
+/// of what they name, unless something in them was ever kept forever, such as a state set by hand;
 /// and the epoch two days after the last process that used it.
 ///
 /// # Replicas

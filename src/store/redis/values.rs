@@ -152,7 +152,7 @@ impl Values {
         self.forget_kept_after(server.verify().and_then(|()| self.look_after_kept(server)))
     }
 
-    /// Whether what this process has saved for ever, and the index, are still there, which is
+    /// Whether what this process has saved forever, and the index, are still there, which is
     /// looked at now and then: neither is saved again before it expires, so nothing else would
     /// notice that the server has evicted it.
     fn look_after_kept(&self, server: &Server) -> Result<(), StoreError> {

@@ -25,7 +25,7 @@ pub(crate) type Fence = (u64, String);
 pub(crate) struct Record {
     pub(crate) fence: Fence,
     pub(crate) state: String,
-    /// 0: for ever.
+    /// 0: forever.
     pub(crate) until: Moment,
 }
 

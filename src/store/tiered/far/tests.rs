@@ -47,7 +47,7 @@ fn a_forked_process_says_so_and_waits_for_nothing() {
     let (_near, far) = far(&store);
     save(&far, "key");
     until(|| far.health().is_healthy() && store.load("key").unwrap().is_some());
-    // The lock may be held for ever.
+    // The lock may be held forever.
     let content = far.0.content.lock().unwrap();
     thread::scope(|scope| {
         let child = scope.spawn(|| {
