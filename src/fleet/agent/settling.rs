@@ -75,7 +75,7 @@ impl Agent {
         Ok(())
     }
 
-    /// After an error, they are looked at again.
+    /// After an error, they are checked again.
     pub(super) fn settle_or_keep(&mut self, ids: &[u64]) -> Result<(), StoreError> {
         self.settle(ids).inspect_err(|_| self.changed.extend(ids))
     }
