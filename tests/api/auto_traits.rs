@@ -207,7 +207,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
 
 fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
-        AnswerFuture<(), ()>,
+        RejectedResponseFuture<(), ()>,
         BoxError,
         Breaker,
         BreakerMiddleware<()>,

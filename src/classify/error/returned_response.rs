@@ -57,8 +57,9 @@ pub(crate) fn note_answer<T>() {
 }
 
 /// A response to a rejected call, of type `T`, is passed on as an `Outer`: with another body.
+#[inline]
 pub(crate) fn note_passed_answer<T, Outer>() {
-    if WATCHED.get() == Watched::Answer(type_name::<T>()) {
+    if is_response::<T>() && WATCHED.get() == Watched::Answer(type_name::<T>()) {
         WATCHED.set(Watched::Answer(type_name::<Outer>()));
     }
 }

@@ -6,7 +6,7 @@ use std::{
 
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 
-use super::{Reject, answer::AnswerFuture};
+use super::{Reject, response_future::RejectedResponseFuture};
 use crate::{
     classify::{grpc_media_type::declares_grpc, rejection_token},
     error::Rejected,
@@ -40,11 +40,14 @@ pub struct RejectAsGrpcStatus;
 #[diagnostic::do_not_recommend]
 impl<A, B: Default, E> Reject<Request<A>, Response<B>, E> for RejectAsGrpcStatus {
     type Error = E;
-    type Future = AnswerFuture<B, E>;
+    type Future = RejectedResponseFuture<B, E>;
 
     fn reject(&self, request: Request<A>, rejected: Rejected) -> Self::Future {
         if declares_grpc(request.headers()) != Some(true) {
-            return AnswerFuture::new(super::response::unavailable(B::default(), rejected));
+            return RejectedResponseFuture::new(super::response::unavailable(
+                B::default(),
+                rejected,
+            ));
         }
         let message = match rejected.retry_after() {
             Some(_) => {
@@ -53,7 +56,7 @@ impl<A, B: Default, E> Reject<Request<A>, Response<B>, E> for RejectAsGrpcStatus
             }
             None => String::from("The service is temporarily unavailable."),
         };
-        AnswerFuture::new(unavailable(&message, rejected))
+        RejectedResponseFuture::new(unavailable(&message, rejected))
     }
 }
 
@@ -77,13 +80,16 @@ where
     F: Fn(&Rejected) -> String,
 {
     type Error = E;
-    type Future = AnswerFuture<B, E>;
+    type Future = RejectedResponseFuture<B, E>;
 
     fn reject(&self, request: Request<A>, rejected: Rejected) -> Self::Future {
         if declares_grpc(request.headers()) != Some(true) {
-            return AnswerFuture::new(super::response::unavailable(B::default(), rejected));
+            return RejectedResponseFuture::new(super::response::unavailable(
+                B::default(),
+                rejected,
+            ));
         }
-        AnswerFuture::new(unavailable(&(self.0)(&rejected), rejected))
+        RejectedResponseFuture::new(unavailable(&(self.0)(&rejected), rejected))
     }
 }
 

@@ -14,8 +14,6 @@
 //! | the answer of another service | [`FallbackService`] |
 //! | nothing, until the circuit admits the call | [`Backpressure`] around one of these |
 
-#[cfg(feature = "http")]
-mod answer;
 mod as_box_error;
 mod as_error;
 mod backpressure;
@@ -25,6 +23,8 @@ mod fallback_service;
 mod grpc;
 #[cfg(feature = "http")]
 mod response;
+#[cfg(feature = "http")]
+mod response_future;
 #[cfg(feature = "tonic")]
 mod tonic;
 
@@ -33,9 +33,6 @@ use std::future::Future;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use self::tonic::RejectAsTonicStatus;
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use answer::AnswerFuture;
 pub use as_box_error::RejectAsBoxError;
 pub use as_error::{RejectAsError, RejectedFuture};
 pub use backpressure::Backpressure;
@@ -47,6 +44,9 @@ pub use grpc::{RejectAsGrpcStatus, RejectWithGrpcMessage};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use response_future::RejectedResponseFuture;
 
 use crate::error::Rejected;
 

@@ -8,7 +8,7 @@ use http::{
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
-use super::{Reject, answer::AnswerFuture};
+use super::{Reject, response_future::RejectedResponseFuture};
 use crate::error::Rejected;
 
 /// A rejected call is answered with the HTTP response `503 Service Unavailable`, with
@@ -39,10 +39,10 @@ pub struct RejectAsResponse;
 #[diagnostic::do_not_recommend]
 impl<Request, B: From<String>, E> Reject<Request, Response<B>, E> for RejectAsResponse {
     type Error = E;
-    type Future = AnswerFuture<B, E>;
+    type Future = RejectedResponseFuture<B, E>;
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
-        AnswerFuture::new(rejected.to_response())
+        RejectedResponseFuture::new(rejected.to_response())
     }
 }
 
@@ -88,10 +88,10 @@ pub struct RejectAsEmptyResponse;
 #[diagnostic::do_not_recommend]
 impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsEmptyResponse {
     type Error = E;
-    type Future = AnswerFuture<B, E>;
+    type Future = RejectedResponseFuture<B, E>;
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
-        AnswerFuture::new(unavailable(B::default(), rejected))
+        RejectedResponseFuture::new(unavailable(B::default(), rejected))
     }
 }
 
@@ -120,12 +120,12 @@ where
     F: Fn(&Rejected) -> Response<B>,
 {
     type Error = E;
-    type Future = AnswerFuture<B, E>;
+    type Future = RejectedResponseFuture<B, E>;
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
         let mut response = (self.0)(&rejected);
         response.extensions_mut().insert(rejected);
-        AnswerFuture::new(response)
+        RejectedResponseFuture::new(response)
     }
 }
 

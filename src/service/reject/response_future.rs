@@ -14,17 +14,17 @@ use crate::classify::note_answer;
 /// # Panics
 ///
 /// If it is polled again.
-pub struct AnswerFuture<B, E> {
+pub struct RejectedResponseFuture<B, E> {
     response: Ready<Result<Response<B>, E>>,
 }
 
-impl<B, E> AnswerFuture<B, E> {
+impl<B, E> RejectedResponseFuture<B, E> {
     pub(super) fn new(response: Response<B>) -> Self {
         Self { response: ready(Ok(response)) }
     }
 }
 
-impl<B, E> Future for AnswerFuture<B, E> {
+impl<B, E> Future for RejectedResponseFuture<B, E> {
     type Output = Result<Response<B>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -33,8 +33,8 @@ impl<B, E> Future for AnswerFuture<B, E> {
     }
 }
 
-impl<B, E> fmt::Debug for AnswerFuture<B, E> {
+impl<B, E> fmt::Debug for RejectedResponseFuture<B, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AnswerFuture").finish_non_exhaustive()
+        f.debug_struct("RejectedResponseFuture").finish_non_exhaustive()
     }
 }
