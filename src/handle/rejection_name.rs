@@ -62,7 +62,7 @@ impl LastingNames {
 #[cfg(all(test, not(tower_breaker_loom)))]
 mod tests {
     use super::*;
-    use crate::Breaker;
+    use crate::handle::Breaker;
 
     fn long(number: usize) -> SmolStr {
         format!("upstream:{number}.a-long-name.example.com").into()
