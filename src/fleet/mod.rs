@@ -157,6 +157,7 @@ mod remark_text;
 mod replica;
 mod reply;
 mod retry_pause;
+mod rounds;
 mod settings;
 mod threads;
 mod translate;

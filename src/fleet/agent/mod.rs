@@ -23,7 +23,6 @@ use std::{
 
 use smol_str::SmolStr;
 
-use self::rounds::Rounds;
 use super::{
     attached::Attaching,
     counting::Counting,
@@ -35,6 +34,7 @@ use super::{
     news::Signals,
     protocol::{clock::ClockWatch, command::Command, counts::Ledger, record::Micros},
     retry_pause::RetryPause,
+    rounds::Rounds,
     settings::Settings,
     transport::{Beat, Transport, micros},
 };
