@@ -175,6 +175,7 @@ mod metrics;
 mod outcome;
 mod process;
 pub mod registry;
+mod reply;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub mod retry;

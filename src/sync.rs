@@ -125,6 +125,23 @@ pub(crate) fn contain(whose: impl FnOnce() -> String, work: impl FnOnce()) {
     }
 }
 
+/// Runs code of users whose panic is an error for the caller: its message.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let message = panic_message(&*panic).to_owned();
+        discard(panic);
+        message
+    })
+}
+
+/// Drops what was thrown. That is code of users, and may panic, too.
+fn discard(panic: Box<dyn Any + Send>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        // And so may the drop of that, and so on.
+        std::mem::forget(panic);
+    }
+}
+
 /// Writes a line of the log. A subscriber is code of users, and must not end the thread that has
 /// something to log.
 pub(crate) fn log(line: impl FnOnce()) {
@@ -134,19 +151,15 @@ pub(crate) fn log(line: impl FnOnce()) {
 #[cold]
 fn report(whose: &str, panic: Box<dyn Any + Send>) {
     let message = panic_message(&*panic).to_owned();
-    // Both run code of users again: a subscriber, and the drop of what was thrown.
-    let logged = catch_unwind(|| {
+    discard(panic);
+    // A subscriber is code of users again, and there is no log to say that it panicked.
+    let _ = caught(|| {
         tracing::error!(
             target: "tower_breaker",
             panic = &*message,
             "{whose} panicked, and nothing else is affected: {message}",
         );
     });
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-    for panic in [logged, dropped].into_iter().filter_map(Result::err) {
-        // Its drop may panic too, and so on.
-        std::mem::forget(panic);
-    }
 }
 
 /// The message of a panic, if it has one.

@@ -11,8 +11,8 @@ use super::{
     message::Ask,
     questions::Present,
     replica::{FleetError, FleetView},
-    reply::Replier,
 };
+use crate::reply::Replier;
 
 /// How often it is asked whether all have answered.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);

@@ -18,9 +18,8 @@ use super::{
     home::Home,
     protocol::record::{Micros, Record},
     replica::{FleetError, FleetReplica, FleetView},
-    reply::Replier,
 };
-use crate::{breaker::sharing::FleetObserver, manual::Remark, store::StoreError};
+use crate::{breaker::sharing::FleetObserver, manual::Remark, reply::Replier, store::StoreError};
 
 pub(super) enum Message {
     /// A breaker is shared from now on.

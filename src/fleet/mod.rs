@@ -155,7 +155,6 @@ mod questions;
 mod redis_fleet;
 mod remark_text;
 mod replica;
-mod reply;
 mod retry_pause;
 mod rounds;
 mod settings;

@@ -23,11 +23,14 @@ use super::{
     message::{Ask, Message},
     news::{Reader, Signals},
     replica::{FleetError, FleetReplica, FleetView},
-    reply::{Replier, reply},
     settings::Settings,
     transport::Transport,
 };
-use crate::{store::redis::Connector, sync::std_lock};
+use crate::{
+    reply::{Replier, reply},
+    store::redis::Connector,
+    sync::std_lock,
+};
 
 /// What the handles of a fleet and the breakers of one of its shards share. The threads end with
 /// the last of them.

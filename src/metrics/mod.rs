@@ -183,10 +183,7 @@ mod calls;
 mod fleet;
 mod store;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 #[cfg(feature = "keyed")]
 pub(crate) use calls::Labels;
@@ -197,6 +194,8 @@ pub use calls::{BreakerMetrics, CallCounts, PreventedCounts, ProbeCounts, Transi
 #[cfg(feature = "redis")]
 pub(crate) use fleet::{fleet_joined, fleet_replicas};
 pub(crate) use store::{StoreMetrics, quarantined};
+
+use crate::sync::caught;
 
 /// Whether anything is recorded.
 pub(crate) const ENABLED: bool = true;
@@ -218,7 +217,7 @@ fn recorder() -> Option<usize> {
 fn record(record: impl FnOnce(usize)) {
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
     let Some(recorder) = recorder() else { return };
-    let _ = catch_unwind(AssertUnwindSafe(|| {
+    let _ = caught(|| {
         if KNOWN.swap(recorder, Relaxed) != recorder {
             store::describe();
             #[cfg(feature = "redis")]
@@ -226,5 +225,5 @@ fn record(record: impl FnOnce(usize)) {
             calls::describe();
         }
         record(recorder);
-    }));
+    });
 }

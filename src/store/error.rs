@@ -32,6 +32,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A store panicked with this message.
+    pub(crate) fn panicked(message: &str) -> Self {
+        Self::Other(format!("it panicked: {message}").into())
+    }
+
     pub(crate) fn cause(&self) -> &BoxError {
         match self {
             Self::Unavailable(cause)

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    entry::{Entry, HealthAt},
-    health::{self, Announcement, Now},
+    entry::Entry,
+    health::{self, Announcement, HealthAt, Now},
     inbox::{FORKED, Inbox},
     inboxes,
     listener_thread::Pending,

@@ -12,8 +12,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
-
 use super::{
     config::WriteBehindConfig,
     content::NewEntry,
@@ -35,6 +33,7 @@ use crate::{
     error::FlushError,
     health::StoreHealth,
     history::{HistoryEntry, HistoryError, HistoryPage, HistoryQuery},
+    reply::reply,
     snapshot::Snapshot,
     sync::std_lock,
     timer::Timer,
@@ -248,9 +247,9 @@ impl Attachment {
         if self.is_closed() {
             return Err(FlushError::Closed);
         }
-        let (reply, result) = oneshot::channel();
-        self.marker.flush(move |saved| drop(reply.send(saved)));
-        result.await.unwrap_or_else(|_| Err(FlushError::not_saved(STOPPED)))
+        let (replier, result) = reply();
+        self.marker.flush(move |saved| replier.send(saved));
+        result.await.unwrap_or_else(|| Err(FlushError::not_saved(STOPPED)))
     }
 
     /// Like [`flush`](Self::flush), for code that is not async. Waits for `timeout` at most.
@@ -304,11 +303,11 @@ impl Attachment {
         let Some(slot) = self.marker.inbox.history_slot() else {
             return Err(HistoryError::unavailable("too many requests for histories wait"));
         };
-        let (reply, result) = oneshot::channel();
+        let (replier, result) = reply();
         let key = keys::history(self.marker.entry.name());
-        let request = HistoryRequest { key, query, reply, _slot: slot };
+        let request = HistoryRequest { key, query, reply: replier, _slot: slot };
         self.marker.request_of_owner(Wanted::History(request));
-        result.await.unwrap_or_else(|_| Err(HistoryError::unavailable(STOPPED)))
+        result.await.unwrap_or_else(|| Err(HistoryError::unavailable(STOPPED)))
     }
 
     /// The health of the store, as far as it concerns this breaker.

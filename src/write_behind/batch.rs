@@ -20,6 +20,7 @@ use super::{
     removal::keys_of_snapshot,
     source::Part,
     states::{Item, ReadState},
+    write_each::write_each,
 };
 use crate::store::{HistoryRecord, SaveEntry, StoreError};
 
@@ -56,6 +57,22 @@ pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -
 }
 
 impl BatchReport {
+    /// The batch ended by a panic. What it had not saved by then has failed.
+    pub(super) fn panicked(message: &str, items: &mut [Item]) -> Self {
+        let mut outcome = Self { is_conclusive: true, ..Self::default() };
+        for item in items.iter_mut().filter(|item| !item.is_saved) {
+            if item.read == ReadState::Unread {
+                item.read = ReadState::Failed;
+            }
+            // Its mark may be gone.
+            item.is_encoded = true;
+            outcome.fail(item);
+        }
+        let error = format!("saving to it panicked: {message}");
+        outcome.error = Some((StoreError::Unavailable(error.into()), String::new()));
+        outcome
+    }
+
     /// Reads a snapshot that no entry waits for, to see whether the store works.
     pub(super) fn probe(&mut self, client: &StoreClient, entry: &Entry) {
         self.is_conclusive = true;
@@ -329,38 +346,6 @@ fn note_life(client: &StoreClient, entry: &Entry, part: &Part, ttl: Option<Durat
         entry.refresh_at().set(ttl);
         client.soonest_refresh().note(entry.refresh_at());
     }
-}
-
-/// Writes all items in one call. If that fails for a reason that may lie in one of them, writes
-/// them one by one, and stops at an outage. Returns for each whether it was written.
-pub(super) fn write_each<T>(
-    items: &[T],
-    write_all: impl FnOnce(&[T]) -> Result<(), StoreError>,
-    write_one: impl Fn(&T) -> Result<(), StoreError>,
-    mut note: impl FnMut(usize, StoreError),
-) -> Vec<bool> {
-    match write_all(items) {
-        Ok(()) => return vec![true; items.len()],
-        Err(error) if items.len() == 1 || is_outage(&error) => {
-            note(0, error);
-            return vec![false; items.len()];
-        }
-        Err(_) => {}
-    }
-    let mut is_down = false;
-    let mut write = |(index, item)| {
-        if is_down {
-            return false;
-        }
-        let written = write_one(item);
-        let is_written = written.is_ok();
-        if let Err(error) = written {
-            is_down = is_outage(&error);
-            note(index, error);
-        }
-        is_written
-    };
-    items.iter().enumerate().map(&mut write).collect()
 }
 
 /// What is to be appended to a history.

@@ -5,7 +5,6 @@
 
 use std::{
     cell::Cell,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant, SystemTime},
 };
@@ -15,7 +14,7 @@ use crate::{
     metrics::StoreMetrics,
     snapshot::Snapshot,
     store::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError},
-    sync::{panic_message, std_lock},
+    sync::{caught, std_lock},
 };
 
 /// What the threads that wait for a store know about it.
@@ -247,10 +246,14 @@ impl StoreClient {
     ) -> Result<T, StoreError> {
         self.health().begin_call(Instant::now());
         watchdog::wake();
-        let called = catch_unwind(AssertUnwindSafe(|| {
+        let called = caught(|| {
             let result = job(&*self.store);
+            if let Err(error) = &result {
+                // Its text is code of users, too, and is going to be read.
+                let _ = error.to_string();
+            }
             (result, self.store.last_repair())
-        }));
+        });
         let now = Instant::now();
         self.last_call.set(now);
         let mut health = self.health();
@@ -260,10 +263,7 @@ impl StoreClient {
             result
         });
         drop(health);
-        result.unwrap_or_else(|panic| {
-            let message = panic_message(&*panic);
-            Err(StoreError::Other(format!("it panicked: {message}").into()))
-        })
+        result.unwrap_or_else(|panic| Err(StoreError::panicked(&panic)))
     }
 
     fn record(&self, write: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::sync::oneshot;
-
 use super::{
     entry::Entry,
     owners::Owners,
@@ -11,6 +9,7 @@ use super::{
     schedule::Schedule,
     states::Item,
 };
+use crate::reply::Replier;
 
 /// What an inbox holds under its lock.
 #[derive(Default)]
@@ -22,7 +21,7 @@ pub(super) struct InboxContent {
     /// How many threads that dropped the last breaker wait for the end of the writer.
     pub(super) awaits_end: usize,
     /// Tasks that wait for it. Dropped when it is not coming.
-    pub(super) await_end: Vec<oneshot::Sender<()>>,
+    pub(super) await_end: Vec<Replier<()>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -25,8 +25,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
-
 use super::{
     content::Lifecycle,
     entry::{Entry, Urgency},
@@ -35,7 +33,7 @@ use super::{
     request::{Request, Wanted},
     states::ReadState,
 };
-use crate::store::DropWait;
+use crate::{reply::reply, store::DropWait};
 
 /// The most breakers that are gone and whose last states wait for one store: breakers that come
 /// and go while a store does not answer must not fill the memory.
@@ -312,12 +310,12 @@ impl Inbox {
             if !is_ending {
                 return;
             }
-            let (end, ended) = oneshot::channel();
+            let (end, ended) = reply();
             content.await_end.push(end);
             ended
         };
-        // An error: a breaker has come.
-        let _ = ended.await;
+        // `None`: a breaker has come.
+        ended.await;
     }
 
     /// Removes an entry, whatever there is still to save. Returns whether no breaker is left on the

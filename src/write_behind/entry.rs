@@ -1,17 +1,15 @@
 //! One breaker on a store: what its own threads and the writer's thread share.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst},
-    },
-    thread,
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst},
 };
 
 use super::{
     entries::EntryId,
-    hashes, keys,
+    hashes,
+    health::HealthAt,
+    keys,
     last_state::LastState,
     pending_history::PendingHistory,
     refresh::RefreshTime,
@@ -19,7 +17,11 @@ use super::{
         EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
     },
 };
-use crate::{health::StoreHealth, history::HistoryEntry, snapshot::Snapshot, sync::std_lock};
+use crate::{
+    history::HistoryEntry,
+    snapshot::Snapshot,
+    sync::{caught, contain, std_lock},
+};
 
 /// How urgently a change has to be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +98,6 @@ struct Announced {
     is_calling: bool,
 }
 
-/// The health of a store, and the epoch of its last change.
-pub(super) struct HealthAt {
-    pub(super) epoch: u64,
-    pub(super) health: StoreHealth,
-}
-
 impl Entry {
     pub(super) fn new(id: EntryId, key: String, source: Arc<dyn SnapshotSource>) -> Self {
         Self {
@@ -159,7 +155,7 @@ impl Entry {
 
     /// The newest snapshot, if anything changed since it was last encoded. `Err` if encoding it
     /// panicked: a breaker's clock is the user's code.
-    pub(super) fn encode_if_marked(&self) -> thread::Result<Option<EncodedSnapshot>> {
+    pub(super) fn encode_if_marked(&self) -> Result<Option<EncodedSnapshot>, String> {
         // Before the snapshot is taken: a change that it misses sets a mark again.
         let marks = self.marks.swap(0, SeqCst);
         if marks == 0 {
@@ -170,10 +166,10 @@ impl Entry {
         let Some(source) = self.source() else { return Ok(None) };
         // A transition is saved whole.
         let base = std_lock(&self.base).clone().filter(|_| marks == Urgency::Counts.marks());
-        catch_unwind(AssertUnwindSafe(|| match base {
+        caught(|| match base {
             Some(base) => source.encode_since(&base),
             None => source.encode(),
-        }))
+        })
     }
 
     /// What was encoded is saved; `None`: perhaps it is not.
@@ -208,7 +204,7 @@ impl Entry {
     ) -> Result<(), RestoreError> {
         self.is_stored.store(true, SeqCst);
         let Some(source) = self.source() else { return Ok(()) };
-        catch_unwind(AssertUnwindSafe(|| restore(&*source)))
+        caught(|| restore(&*source))
             .unwrap_or_else(|_| Err(RestoreError::unreadable("reading it panicked")))
     }
 
@@ -216,7 +212,7 @@ impl Entry {
     pub(super) fn restore_early(&self, bytes: &[u8]) -> bool {
         self.is_stored.store(true, SeqCst);
         let Some(source) = self.source() else { return false };
-        catch_unwind(AssertUnwindSafe(|| source.restore_early(bytes))).unwrap_or(false)
+        caught(|| source.restore_early(bytes)).unwrap_or(false)
     }
 
     /// Whether a part of the store was read because the whole of it cannot be.
@@ -243,7 +239,7 @@ impl Entry {
     /// The breaker's settings. `None` if it is gone.
     pub(super) fn settings(&self) -> Option<SaveSettings> {
         let source = self.source()?;
-        catch_unwind(AssertUnwindSafe(|| source.settings())).ok()
+        caught(|| source.settings()).ok()
     }
 
     /// Whether the store holds a snapshot of this name, or may hold one after a save that failed.
@@ -268,7 +264,8 @@ impl Entry {
     }
 
     /// Continues with the state of `other`, if `is_wanted` and this breaker has made no later
-    /// transition of its own. Returns `false` if that state is not known any more.
+    /// transition of its own. Returns `false` if that state is not known any more, or if a panic
+    /// kept it from being taken over.
     pub(super) fn take_over(&self, other: &Self, is_wanted: impl Fn() -> bool) -> bool {
         // Before the state is taken: what happens in between is newer than this number says.
         let newest = other.newest_transition.load(SeqCst);
@@ -286,15 +283,23 @@ impl Entry {
         let take_over =
             TakeOver { state: &state.value, is_newer: newest > 0, is_wanted: &is_wanted };
         // A breaker's clock and listeners are the user's code.
-        let _ = catch_unwind(AssertUnwindSafe(|| source.take_over(&take_over)));
-        true
+        let own = self.newest_transition.load(SeqCst);
+        let mut is_done = false;
+        self.contain(|| {
+            source.take_over(&take_over);
+            is_done = true;
+        });
+        if !is_done {
+            // Unless the breaker has made a transition meanwhile.
+            let _ = self.newest_transition.compare_exchange(newest, own, SeqCst, SeqCst);
+        }
+        is_done
     }
 
     /// The breaker's state, or the last one that it had.
     fn state(&self) -> Option<EncodedSnapshot> {
         let source = self.source();
-        let state =
-            source.and_then(|source| catch_unwind(AssertUnwindSafe(|| source.encode())).ok()?);
+        let state = source.and_then(|source| caught(|| source.encode()).ok()?);
         state.or_else(|| self.last_state.get().map(|state| EncodedSnapshot::clone(state)))
     }
 
@@ -320,7 +325,7 @@ impl Entry {
     pub(super) fn keep_last_state(&self) -> bool {
         let Some(source) = self.source() else { return false };
         // This runs in a drop.
-        let words = catch_unwind(AssertUnwindSafe(|| LastState::of(&*source)));
+        let words = caught(|| LastState::of(&*source));
         let Ok(Some(words)) = words else { return false };
         let breaker = std_lock(&self.source).replace(Arc::new(words));
         drop((breaker, source));
@@ -378,11 +383,15 @@ impl Entry {
             drop(announced);
             if let Some(source) = self.source() {
                 // The thread must outlive what a listener does.
-                let _ = catch_unwind(AssertUnwindSafe(|| source.store_health(health)));
+                self.contain(|| source.store_health(health));
             }
             std_lock(&self.announced).is_calling = false;
             next = Some(newest());
         }
+    }
+
+    fn contain(&self, work: impl FnOnce()) {
+        contain(|| format!("the code of circuit breaker {:?}", self.name()), work);
     }
 
     fn source(&self) -> Option<Arc<dyn SnapshotSource>> {

@@ -161,6 +161,12 @@ struct Degraded {
     backoff: Duration,
 }
 
+/// The health of a store, and the epoch of its last change.
+pub(super) struct HealthAt {
+    pub(super) epoch: u64,
+    pub(super) health: StoreHealth,
+}
+
 impl Health {
     /// A batch has ended. `ends_retry`: everything that was due for a retry has been retried.
     pub(super) fn report(&mut self, report: Report, ends_retry: bool, now: Now) -> HealthChange {

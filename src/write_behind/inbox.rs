@@ -1,6 +1,7 @@
 //! What the breakers on one store and the thread that writes to it share.
 
 use std::{
+    mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak, mpsc},
     thread::{self, ThreadId},
     time::{Duration, Instant, SystemTime},
@@ -118,8 +119,12 @@ impl Inbox {
             // The end is not coming.
             self.departed.notify_all();
         }
-        content.await_end.clear();
-        Some(content.join(settings, make_entry))
+        // The tasks are woken without the lock.
+        let await_end = mem::take(&mut content.await_end);
+        let new = content.join(settings, make_entry);
+        drop(content);
+        drop(await_end);
+        Some(new)
     }
 
     /// Marks a change. May be called with the breaker's lock held.

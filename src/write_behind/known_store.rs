@@ -1,11 +1,8 @@
 //! A store, and what it says of itself.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use crate::store::StateStore;
+use crate::{store::StateStore, sync::caught};
 
 /// A store that has said what it is.
 ///
@@ -41,7 +38,7 @@ impl KnownStore {
 }
 
 fn ask<T>(question: impl FnOnce() -> T, otherwise: T) -> T {
-    catch_unwind(AssertUnwindSafe(question)).unwrap_or(otherwise)
+    caught(question).unwrap_or(otherwise)
 }
 
 #[cfg(test)]

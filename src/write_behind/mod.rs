@@ -117,6 +117,7 @@
 //! | `names` | the names of all breakers of a group in a store |
 //! | `removal` | which keys belong to a breaker that is removed |
 //! | `pages`, `preload` | all snapshots at once: their memory, and when they are read |
+//! | `write_each` | several writes in one call, or else one by one |
 //! | `batch` | one round of reading and saving |
 //! | `sweep` | looks for what has expired |
 //! | `maintenance` | what is done between batches and while idle |
@@ -179,6 +180,7 @@ mod sweep;
 mod threads;
 mod watchdog;
 mod worker;
+mod write_each;
 
 #[cfg(test)]
 mod tests;

@@ -6,13 +6,15 @@ use std::{
     sync::{Arc, mpsc::SyncSender},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{entries::EntryId, keys, record};
 use crate::{
     error::FlushError,
     history::{HistoryError, HistoryPage, HistoryQuery},
+    reply::Replier,
     store::{HistoryRecord, StoreError},
+    sync::contain,
 };
 
 /// A request for the next batch.
@@ -36,7 +38,7 @@ pub(super) struct HistoryRequest {
     /// The key of the history.
     pub(super) key: String,
     pub(super) query: HistoryQuery,
-    pub(super) reply: oneshot::Sender<Result<HistoryPage, HistoryError>>,
+    pub(super) reply: Replier<Result<HistoryPage, HistoryError>>,
     pub(super) _slot: HistorySlot,
 }
 
@@ -65,7 +67,7 @@ impl HistorySlots {
 impl HistoryRequest {
     /// Whether the caller no longer waits.
     fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
+        self.reply.is_abandoned()
     }
 
     pub(super) fn answer(self, records: Result<Vec<HistoryRecord>, StoreError>) {
@@ -74,12 +76,11 @@ impl HistoryRequest {
             Ok(records) => Ok(record::page(name, &records, self.query.limit())),
             Err(error) => Err(HistoryError::unavailable(error.to_string())),
         };
-        // An error: the caller no longer waits.
-        let _ = self.reply.send(page);
+        self.reply.send(page);
     }
 
     pub(super) fn refuse(self, reason: &str) {
-        let _ = self.reply.send(Err(HistoryError::unavailable(reason)));
+        self.reply.send(Err(HistoryError::unavailable(reason)));
     }
 }
 
@@ -104,7 +105,11 @@ impl Request {
     pub(super) fn refuse(self, reason: &str) {
         match self.wanted {
             Wanted::Load(reply) => drop(reply.try_send(())),
-            Wanted::Flush(reply) => reply(Err(FlushError::not_saved(reason))),
+            // Many may be refused at once, by a thread that has more to do.
+            Wanted::Flush(reply) => contain(
+                || "the answer to a flush".to_owned(),
+                || reply(Err(FlushError::not_saved(reason))),
+            ),
             Wanted::History(request) => request.refuse(reason),
             Wanted::Departure => {}
         }
@@ -167,13 +172,16 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write_behind::entries::Slab;
+    use crate::{
+        reply::{Reply, reply},
+        write_behind::entries::Slab,
+    };
 
-    type Answer = oneshot::Receiver<Result<HistoryPage, HistoryError>>;
+    type Answer = Reply<Result<HistoryPage, HistoryError>>;
 
     fn ask(slots: &HistorySlots) -> Option<(HistoryRequest, Answer)> {
         let slot = slots.take()?;
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = reply();
         let (key, query) = (keys::history("asked"), HistoryQuery::default());
         Some((HistoryRequest { key, query, reply, _slot: slot }, answer))
     }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use super::threads;
-use crate::process::{EachProcess, Process};
+use crate::{
+    process::{EachProcess, Process},
+    sync::contain,
+};
 
 /// A call that takes longer than this is overdue, unless breakers are configured to wait longer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -80,5 +83,10 @@ fn check_all() -> bool {
     all.retain(|watched| watched.strong_count() > 0);
     let living: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
     drop(all);
-    living.iter().fold(false, |under_way, watched| watched.check() | under_way)
+    let mut under_way = false;
+    for watched in living {
+        // One that panics must not keep the others from being watched.
+        contain(|| "the check of a store".to_owned(), || under_way |= watched.check());
+    }
+    under_way
 }

@@ -3,9 +3,10 @@
 
 use std::{
     collections::HashSet,
-    panic::{AssertUnwindSafe, catch_unwind},
+    mem,
     sync::{Arc, Weak},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -31,7 +32,11 @@ use crate::{
     error::FlushError,
     history::{HistoryCursor, HistoryQuery},
     store::{StoreError, drop_blocking},
+    sync::{caught, contain},
 };
+
+/// A panic that comes again and again must not use up a processor.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(100);
 
 struct Worker {
     inbox: Arc<Inbox>,
@@ -81,8 +86,18 @@ fn start(
 }
 
 impl Worker {
+    /// Works until no breaker is left on the store.
     fn run(mut self) {
         self.inbox.set_thread();
+        // Code of users is contained where it is called. If a panic gets here all the same, the
+        // writer has to go on: nothing would be saved without it.
+        while let Err(panic) = caught(|| self.work()) {
+            self.recover(&panic);
+        }
+        self.end();
+    }
+
+    fn work(&mut self) {
         while let Some(work) = self.inbox.next(self.due()) {
             match work {
                 Work::Batch(batch) => {
@@ -91,7 +106,7 @@ impl Worker {
                 }
                 Work::History(key, query) => self.read_history(&key, query),
                 Work::Maintenance => {
-                    let Self { inbox, client, maintenance, .. } = &mut self;
+                    let Self { inbox, client, maintenance, .. } = self;
                     let done = maintenance.step(client, &inbox.preload, &**inbox);
                     self.note(done);
                 }
@@ -101,19 +116,40 @@ impl Worker {
                 self.inbox.record_gauges();
             }
         }
+    }
+
+    /// Has every request refused that was under way, and the store tried again in a moment.
+    fn recover(&self, panic: &str) {
+        let reason = format!("the store's writer thread panicked: {panic}");
+        let inbox = &*self.inbox;
+        let (in_flight, reading) = {
+            let mut content = inbox.content();
+            (mem::take(&mut content.requests.in_flight), content.requests.reading.take())
+        };
+        for request in in_flight {
+            request.refuse(&reason);
+        }
+        if let Some(request) = reading {
+            request.refuse(&reason);
+        }
+        let report = Report::Outage { reason };
+        let change = inbox.monitor.health().report(report, true, Now::read());
+        let _ = inbox.announce(change.announcement);
+        thread::sleep(PAUSE_AFTER_PANIC);
+    }
+
+    fn end(self) {
         self.inbox.unlist();
         self.inbox.record_gauges_without();
         let Self { inbox, client, .. } = self;
-        // A store may panic when it is dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop_blocking(client)));
+        contain(|| "the drop of a store".to_owned(), || drop_blocking(client));
         let mut content = inbox.content();
         content.lifecycle = Lifecycle::Ended;
-        let await_end = std::mem::take(&mut content.await_end);
+        let await_end = mem::take(&mut content.await_end);
         drop(content);
         inbox.departed.notify_all();
         for task in await_end {
-            // An error: the task has given up.
-            let _ = task.send(());
+            task.send(());
         }
     }
 
@@ -128,13 +164,14 @@ impl Worker {
 
     fn run_batch(&mut self, Batch { mut items, retry_at }: Batch) {
         let Self { inbox, client, .. } = self;
-        let mut outcome = batch::run(client, &inbox.preload, &mut items);
+        let mut outcome = caught(|| batch::run(client, &inbox.preload, &mut items))
+            .unwrap_or_else(|panic| BatchReport::panicked(&panic, &mut items));
         if !outcome.is_conclusive()
             && let Some(entry) = inbox.entry_to_probe(retry_at.is_some())
         {
             outcome.probe(client, &entry);
         }
-        self.maintenance.trim_later(std::mem::take(&mut outcome.to_trim));
+        self.maintenance.trim_later(mem::take(&mut outcome.to_trim));
         self.conclude(&items, &outcome, retry_at);
     }
 
@@ -165,7 +202,7 @@ impl Worker {
         let change = report
             .map(|report| inbox.monitor.health().report(report, ends_retry, now))
             .unwrap_or_default();
-        let answered = std::mem::take(&mut content.requests.in_flight);
+        let answered = mem::take(&mut content.requests.in_flight);
         let answered: Vec<_> = answered
             .into_iter()
             .map(|request| (content.schedule.flush_result(request.entry), request))

@@ -34,7 +34,7 @@ const FLOORS: [(u8, &[&str]); 8] = [
         1,
         &[
             "clock", "config", "error", "event", "health", "history", "manual", "outcome",
-            "process", "seconds", "snapshot", "state", "stats", "sync", "timer",
+            "process", "reply", "seconds", "snapshot", "state", "stats", "sync", "timer",
         ],
     ),
 ];

@@ -13,10 +13,10 @@ use crate::{
         protocol::record::Micros,
         questions::Present,
         replica::{FleetError, FleetReplica, FleetView, PRESENCE},
-        reply::Replier,
         transport::micros,
         view_text::{decode, encode},
     },
+    reply::Replier,
     store::StoreError,
     sync::log,
 };

@@ -1,16 +1,12 @@
 //! How redb fails, and what that means for the file.
 
-use std::{
-    fmt, io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-};
+use std::{fmt, io, path::Path};
 
 use ::redb::Error as RedbError;
 
 use crate::{
     store::{error::StoreError, path},
-    sync::panic_message,
+    sync::caught,
 };
 
 #[derive(Debug)]
@@ -37,8 +33,7 @@ impl Failure {
     /// Runs an operation of redb, and catches its panics. After a failure the handle must not be
     /// used again: its state is unknown.
     pub(super) fn catch<T>(operation: impl FnOnce() -> Result<T, Self>) -> Result<T, Self> {
-        catch_unwind(AssertUnwindSafe(operation))
-            .unwrap_or_else(|panic| Err(Self::Panic(panic_message(&*panic).to_owned())))
+        caught(operation).unwrap_or_else(|panic| Err(Self::Panic(panic)))
     }
 
     /// Whether the file seems to be corrupt. A panic counts: redb asserts some of what it reads.

@@ -2,13 +2,12 @@
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
 };
 
 use crate::{
     error::BoxError,
-    sync::{panic_message, std_lock as lock},
+    sync::{caught, std_lock as lock},
 };
 
 /// A user and a password for Redis. `Debug` shows neither.
@@ -63,9 +62,7 @@ impl Provider {
 
     pub(super) fn credentials(&self) -> Result<RedisCredentials, BoxError> {
         let ask = || (*lock(&self.0))();
-        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
-            Err(format!("their provider panicked: {}", panic_message(&*panic)).into())
-        })
+        caught(ask).unwrap_or_else(|panic| Err(format!("their provider panicked: {panic}").into()))
     }
 }
 

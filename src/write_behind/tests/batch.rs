@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::super::batch::write_each;
+use super::super::write_each::write_each;
 use crate::store::StoreError;
 
 /// Writes four items; `one` answers for each. Returns which were written, which were tried one by

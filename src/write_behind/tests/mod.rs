@@ -17,6 +17,7 @@ mod idle;
 mod listeners;
 mod owners;
 mod ownership;
+mod panics;
 mod preload;
 mod random_schedule;
 mod schedule;

@@ -1,13 +1,21 @@
 //! Breakers of one name at moments that only the write-behind sees.
 
-use std::{sync::atomic::Ordering::SeqCst, thread, time::Duration};
+use std::{
+    panic::resume_unwind,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    thread,
+    time::Duration,
+};
 
 use super::{
-    super::inboxes,
+    super::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver, inboxes},
     altered::Altered,
-    fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until},
+    fakes::{Breaker, Fault, Faulty, LONG, attach, attach_source, patient, until},
 };
-use crate::store::{StateStore, StoreError};
+use crate::{
+    health::StoreHealth,
+    store::{StateStore, StoreError},
+};
 
 #[test]
 fn a_breaker_that_is_superseded_during_a_batch_is_not_saved_by_it() {
@@ -35,6 +43,46 @@ fn a_breaker_that_is_superseded_during_a_batch_is_not_saved_by_it() {
         });
         drop(younger_attached);
     });
+}
+
+/// Panics when it is to take a state over, as a breaker does if its clock panics.
+struct Panics(Arc<Breaker>);
+
+impl SnapshotSource for Panics {
+    fn encode(&self) -> Option<EncodedSnapshot> {
+        self.0.encode()
+    }
+
+    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        self.0.restore(bytes)
+    }
+
+    fn take_over(&self, _: &TakeOver<'_>) {
+        resume_unwind(Box::new("the clock"));
+    }
+
+    fn settings(&self) -> SaveSettings {
+        self.0.settings()
+    }
+
+    fn store_health(&self, health: &StoreHealth) {
+        self.0.store_health(health);
+    }
+}
+
+#[test]
+fn a_breaker_that_panics_while_it_takes_a_state_over_reads_it_from_the_store() {
+    let store = Faulty::new(Fault::None);
+    let older = Breaker::new("closed");
+    let _older_attached = attach(&store, "a", &older, &patient());
+    older.change("forced open");
+    until("it is saved", || store.holds("a", "forced open"));
+    let younger = Breaker::new("closed");
+    let source = Arc::new(Panics(Arc::clone(&younger))) as Arc<dyn SnapshotSource>;
+    let attached = attach_source(&store, "a", &source, &patient());
+    assert_eq!(younger.state(), "forced open");
+    attached.flush_blocking(LONG).unwrap();
+    assert!(store.holds("a", "forced open"));
 }
 
 #[test]

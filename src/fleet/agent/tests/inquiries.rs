@@ -1,7 +1,7 @@
 //! Questions of operators.
 
 use super::{rig::Rig, *};
-use crate::fleet::{message::Ask, reply::reply};
+use crate::{fleet::message::Ask, reply::reply};
 
 #[needs::programs("redis-server")]
 #[test]
