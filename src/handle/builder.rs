@@ -9,7 +9,8 @@ use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    events::{BreakerInner, EventDispatcher, Listener, Listeners},
+    events::{BreakerInner, EventDispatcher, Listeners},
+    listener::Listener,
     meter::Meter,
     settings::breaker_settings,
     source,

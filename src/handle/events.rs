@@ -1,15 +1,15 @@
 //! What the clones of a handle share, and where the events of a breaker go.
 
-use std::{
-    any::type_name,
-    fmt,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
-use super::{meter::Meter, rejection_name::RejectionName};
+use super::{
+    listener::{EventChannel, Listener},
+    meter::Meter,
+    rejection_name::RejectionName,
+};
 #[cfg(feature = "keyed")]
 use crate::breaker::nesting::key_mark::KeyMark;
 #[cfg(feature = "redis")]
@@ -40,31 +40,6 @@ use crate::{
 
 /// The number of events that a subscriber may fall behind.
 const CHANNEL_CAPACITY: usize = 64;
-
-/// A function that is called for each event. Its `Debug` prints the name of its type.
-pub(crate) struct Listener {
-    call: Box<dyn Fn(&Event) + Send + Sync>,
-    type_name: &'static str,
-}
-
-impl Listener {
-    pub(crate) fn new<F>(listener: F) -> Self
-    where
-        F: Fn(&Event) + Send + Sync + 'static,
-    {
-        Self { call: Box::new(listener), type_name: type_name::<F>() }
-    }
-
-    pub(crate) fn call(&self, event: &Event) {
-        (self.call)(event);
-    }
-}
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.type_name)
-    }
-}
 
 /// Where the events of a breaker go.
 pub(super) struct Listeners {
@@ -192,7 +167,7 @@ impl BreakerInner {
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         let channel = &self.dispatcher.seldom.get_or_init(Box::default).channel;
-        channel.get_or_init(|| Box::new(broadcast::channel(CHANNEL_CAPACITY).0)).subscribe()
+        channel.get_or_init(|| Box::new(EventChannel::new(CHANNEL_CAPACITY))).subscribe()
     }
 }
 
@@ -219,7 +194,7 @@ struct StoreLink {
 #[derive(Default)]
 struct Seldom {
     /// Made for the first subscriber.
-    channel: OnceBox<broadcast::Sender<Event>>,
+    channel: OnceBox<EventChannel>,
     rejection_name: RejectionName,
 }
 
@@ -306,22 +281,12 @@ impl EventDispatcher {
             self.contain("a listener", || listener.call(&event));
         }
         if let Some(channel) = self.seldom.get().and_then(|seldom| seldom.channel.get()) {
-            // An error means only that there is no subscriber at the moment.
-            self.contain("the task of a subscriber", || drop(channel.send(event)));
+            self.contain("the task of a subscriber", || channel.send(event));
         }
     }
 
     fn contain(&self, what: &str, work: impl FnOnce()) {
         contain(|| format!("{what} of circuit breaker {:?}", self.name), work);
-    }
-}
-
-/// A listener may own what panics when it is dropped.
-impl Drop for EventDispatcher {
-    fn drop(&mut self) {
-        for listener in self.listeners.take().into_iter().flat_map(|listeners| listeners.all) {
-            self.contain("the drop of a listener", || drop(listener));
-        }
     }
 }
 

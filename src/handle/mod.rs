@@ -5,6 +5,7 @@ mod by_hand;
 mod call;
 mod end;
 mod events;
+mod listener;
 mod meter;
 mod rejection_name;
 mod settings;
@@ -41,7 +42,7 @@ pub(crate) use builder::AfterBuild;
 pub use builder::BreakerBuilder;
 pub use end::flush_all;
 use events::BreakerInner;
-pub(crate) use events::Listener;
+pub(crate) use listener::{EventChannel, Listener};
 pub(crate) use settings::breaker_settings;
 pub(crate) use wait::WaitHandle;
 #[cfg(feature = "health-check")]

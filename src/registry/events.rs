@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     event::Event,
-    handle::Listener,
+    handle::{EventChannel, Listener},
     sync::{contain, log, std_lock},
 };
 
@@ -20,12 +20,12 @@ const CHANNEL_CAPACITY: usize = 1024;
 /// Where the events of all breakers go. It writes them to the log, too.
 pub(super) struct Hub {
     listeners: Vec<Listener>,
-    channel: broadcast::Sender<Event>,
+    channel: EventChannel,
 }
 
 impl Hub {
     pub(super) fn new(listeners: Vec<Listener>) -> Self {
-        Self { listeners, channel: broadcast::Sender::new(CHANNEL_CAPACITY) }
+        Self { listeners, channel: EventChannel::new(CHANNEL_CAPACITY) }
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -40,11 +40,10 @@ impl Hub {
                 || listener.call(event),
             );
         }
-        if self.channel.receiver_count() > 0 {
+        if self.channel.has_subscribers() {
             contain(
                 || "the task of a subscriber of a registry of circuit breakers".to_owned(),
-                // An error means only that the last subscriber has gone in between.
-                || drop(self.channel.send(event.clone())),
+                || self.channel.send(event.clone()),
             );
         }
     }

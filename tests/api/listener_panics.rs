@@ -14,7 +14,8 @@ use std::{
 
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{
-    Breaker, BreakerBuilder, CircuitBreakerLayer, Event, Registry, State, Trip, clock::ManualClock,
+    Breaker, BreakerBuilder, CircuitBreakerLayer, Event, KeyedBreakers, Registry, State, Trip,
+    clock::ManualClock,
 };
 
 use crate::support::log::{self, Log};
@@ -166,6 +167,53 @@ fn what_a_listener_throws_or_owns_may_panic_when_it_is_dropped() {
     // The place of the breaker can be used again.
     let breaker = Breaker::builder("next").build().unwrap();
     breaker.try_acquire().unwrap().success();
+}
+
+/// Two listeners that panic when they are dropped.
+fn explosive() -> [impl Fn(&Event) + Send + Sync; 2] {
+    [Explosive, Explosive].map(|owned| {
+        move |_: &Event| {
+            let _ = &owned;
+        }
+    })
+}
+
+#[test]
+fn the_listeners_of_registries_and_groups_may_panic_when_they_are_dropped() {
+    let registry = || {
+        let [first, second] = explosive();
+        Registry::builder().on_event(first).on_event(second).build().unwrap()
+    };
+    let group = || {
+        let [first, second] = explosive();
+        KeyedBreakers::builder("hosts").on_event(first).on_event(second).build().unwrap()
+    };
+    drop(registry());
+    drop(group());
+    let [first, second] = explosive();
+    drop(Registry::builder().on_event(first).on_event(second));
+    let unwound = catch_unwind(|| {
+        let (_registry, _group) = (registry(), group());
+        panic!("the program");
+    });
+    assert_eq!(unwound.unwrap_err().downcast_ref::<&str>(), Some(&"the program"));
+}
+
+#[test]
+fn the_task_of_a_subscriber_may_panic_when_the_breaker_is_dropped() {
+    let breaker = Breaker::builder("subscribed").build().unwrap();
+    let registry = Registry::builder().build().unwrap();
+    let (mut own, mut all) = (breaker.subscribe(), registry.subscribe());
+    let waker = Waker::from(Arc::new(Panics));
+    let mut cx = Context::from_waker(&waker);
+    let (mut own, mut all) = (pin!(own.recv()), pin!(all.recv()));
+    assert!(own.as_mut().poll(&mut cx).is_pending());
+    assert!(all.as_mut().poll(&mut cx).is_pending());
+    drop(breaker);
+    drop(registry);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(own.as_mut().poll(&mut cx).is_ready());
+    assert!(all.as_mut().poll(&mut cx).is_ready());
 }
 
 #[test]
