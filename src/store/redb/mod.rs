@@ -34,7 +34,7 @@ use super::{
 ///
 /// A save returns once the value survives a kill of the process and a power failure: redb syncs the
 /// file (`fdatasync`) with each commit, and the folders with its name are synced when it is
-/// created. That holds as far as the file system and the disk keep what they have confirmed.
+/// created.
 ///
 /// # When the folder cannot be used
 ///

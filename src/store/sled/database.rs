@@ -15,6 +15,7 @@ use super::{
     failure::Failure,
     folder,
     handles::{self, Handles, Open},
+    lost_sync,
     read_copy::{self, ReadCopy},
     repair::Repair,
 };
@@ -51,8 +52,7 @@ struct DatabaseState {
     /// When operations failed with the summaries of the log that were there, so that these were
     /// moved aside.
     without_summaries: Option<Instant>,
-    /// A sync has failed: the system may have dropped what it could not write, and show it all the
-    /// same until its cache forgets it.
+    /// A sync has failed, and not everything was written again since.
     lost_sync: bool,
     last_repair: Option<String>,
 }
@@ -174,7 +174,7 @@ impl Database {
             Err(failure) => failure,
         };
         slot.handles.close(&self.folder);
-        slot.lost_sync |= failure.is_lost_sync();
+        self.note_lost_sync(slot, &failure);
         if failure.is_corruption() || failure.is_missing_file() {
             slot.corruptions += 1;
             if slot.corruptions >= MAX_CORRUPTIONS {
@@ -206,8 +206,8 @@ impl Database {
         // One of them may hold this folder.
         release_kept();
         read_copy::remove_abandoned_once();
-        if slot.lost_sync {
-            match folder::write_again(&self.folder) {
+        if slot.lost_sync || lost_sync::is_noted(&self.folder) {
+            match lost_sync::write_again(&self.folder) {
                 Ok(()) => slot.lost_sync = false,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(path::held(&self.folder, "SledStore"));
@@ -225,7 +225,7 @@ impl Database {
         }
         let mut result = Open::new(&self.folder);
         if let Err(first) = &result
-            && first.is_corruption()
+            && Repair::ALL.iter().any(|repair| repair.may_help(first, &self.folder))
         {
             if let Some(error) = folder::write_error(&self.folder) {
                 // Nothing can be repaired in place.
@@ -236,10 +236,10 @@ impl Database {
             folder::remove_partial_summary(&self.folder);
             result = Open::new(&self.folder);
             for repair in Repair::ALL {
-                if !result.as_ref().is_err_and(Failure::is_corruption) {
-                    break;
-                }
-                if self.repair(slot, repair, label, &first)? {
+                let may_help = |failure: &Failure| repair.may_help(failure, &self.folder);
+                if result.as_ref().is_err_and(may_help)
+                    && self.repair(slot, repair, label, &first)?
+                {
                     result = Open::new(&self.folder);
                 }
             }
@@ -250,10 +250,17 @@ impl Database {
                 Ok(())
             }
             Err(failure) => {
-                slot.lost_sync |= failure.is_lost_sync();
+                self.note_lost_sync(slot, &failure);
                 Err(failure)
             }
         })
+    }
+
+    fn note_lost_sync(&self, slot: &mut DatabaseState, failure: &Failure) {
+        if failure.is_lost_sync() {
+            slot.lost_sync = true;
+            lost_sync::note(&self.folder);
+        }
     }
 
     fn copy(&self, failure: Failure) -> Result<ReadCopy, StoreError> {

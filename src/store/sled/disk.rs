@@ -2,9 +2,9 @@
 //!
 //! On Linux, sled's flush hands the data to the disk without the metadata that leads to them: after
 //! a power failure, a log that has grown since then ends where it ended before, and a new folder is
-//! empty. An `fdatasync` through another handle on the same file makes up for it. Large values and
-//! summaries of the log are in files of their own, which sled does not sync either, nor their
-//! folders.
+//! empty. An `fdatasync` through another handle on the same file makes up for it. Summaries of the
+//! log, and the large pages of earlier versions, are in files of their own, which sled does not sync
+//! either, nor their folders.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use crate::store::durable::{sync_folder, sync_parents};
 /// The files of an open folder, as far as they are durable.
 pub(super) struct Disk {
     data: File,
-    /// The folder of the log, and that of large values.
+    /// The folder of the log, and that of large pages.
     folders: [Folder; 2],
 }
 

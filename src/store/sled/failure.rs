@@ -1,16 +1,12 @@
 //! How sled fails, and what that means for the folder.
 
-use std::{
-    fmt, io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-};
+use std::{fmt, io, path::Path};
 
 use ::sled::Error as SledError;
 
 use crate::{
     store::{error::StoreError, path},
-    sync::panic_message,
+    sync::caught,
 };
 
 /// Why a forked process cannot use sled.
@@ -33,9 +29,9 @@ impl Failure {
     /// Runs an operation of sled, and catches its panics. After a failure the handle must not be
     /// used again: its state is unknown.
     pub(super) fn catch<T>(operation: impl FnOnce() -> Result<T, SledError>) -> Result<T, Self> {
-        match catch_unwind(AssertUnwindSafe(operation)) {
+        match caught(operation) {
             Ok(result) => result.map_err(Self::Error),
-            Err(panic) => Err(Self::Panic(panic_message(&*panic).to_owned())),
+            Err(panic) => Err(Self::Panic(panic)),
         }
     }
 
@@ -47,6 +43,11 @@ impl Failure {
             Self::Error(SledError::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
             Self::Error(_) | Self::Sync(_) | Self::Threads(_) | Self::Forked => false,
         }
+    }
+
+    /// Whether some file could not be read or written.
+    pub(super) fn is_of_a_file(&self) -> bool {
+        matches!(self, Self::Error(SledError::Io(_)) | Self::Sync(_)) && !self.is_held()
     }
 
     /// Whether a file is missing. While the data file is in place, that is one of a large value.

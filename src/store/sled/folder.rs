@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -26,11 +26,14 @@ pub(super) const SETTINGS: &str = "conf";
 /// The beginning of the names of the log's summaries.
 pub(super) const SUMMARY: &str = "snap.";
 
-/// The subfolder of values that are too large for the log.
+/// The subfolder of pages that are too large for the log.
 pub(super) const BLOBS: &str = "blobs";
 
 /// The subfolder for damaged files, in one folder for each repair, named after its time.
 pub(super) const DAMAGED: &str = "damaged";
+
+/// The file that says that a sync has failed.
+pub(super) const UNSYNCED: &str = "unsynced";
 
 /// The subfolder of the histories, in the folder of the snapshots.
 pub(super) const HISTORIES: &str = "history";
@@ -89,7 +92,7 @@ pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
 fn foreign_file(folder: &Path) -> Option<String> {
     let is_own = |name: &str| {
         is_own_file(name)
-            || matches!(name, BLOBS | HISTORIES | DAMAGED)
+            || matches!(name, BLOBS | HISTORIES | DAMAGED | UNSYNCED)
             || name.strip_prefix(HISTORIES).is_some_and(|rest| rest.starts_with(".corrupt-"))
     };
     names_in(folder).find(|name| !is_own(name))
@@ -129,38 +132,6 @@ pub(super) fn write_error(folder: &Path) -> Option<io::Error> {
     // Unless there are files of earlier repairs.
     let _ = fs::remove_dir(folder.join(DAMAGED));
     made.err().filter(path::is_unwritable)
-}
-
-/// Writes all files of a database again as they read now, each in its place. After a sync that
-/// failed, the system may count what it could not write as written, and would not write it with
-/// the next sync.
-///
-/// Fails with `WouldBlock` if another handle has the folder.
-pub(super) fn write_again(folder: &Path) -> io::Result<()> {
-    let _lock = lock_data_file(folder)?;
-    for folder in [folder.to_owned(), folder.join(BLOBS)] {
-        for name in names_in(&folder) {
-            let path = folder.join(name);
-            if path.is_file() {
-                write_file_again(&path)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn write_file_again(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    let mut bytes = vec![0; 1 << 16];
-    loop {
-        let place = file.stream_position()?;
-        let length = file.read(&mut bytes)?;
-        if length == 0 {
-            return file.sync_all();
-        }
-        file.seek(SeekFrom::Start(place))?;
-        file.write_all(&bytes[..length])?;
-    }
 }
 
 /// Waits until sled has released a folder that was closed, or that it failed to open.

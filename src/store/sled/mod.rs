@@ -8,6 +8,8 @@ mod folder;
 mod handles;
 mod history;
 mod large;
+mod lost_sync;
+mod pieces;
 mod pool;
 mod read_copy;
 mod repair;
@@ -15,13 +17,17 @@ mod space;
 // Some of the faults need names that only Unix has.
 #[cfg(all(test, unix))]
 mod tests;
+mod unreadable;
 mod values;
 
 use std::{fmt, iter, path::Path, sync::Arc};
 
 use ::sled::{Db, Error as SledError};
 
-use self::database::Database;
+use self::{
+    database::Database,
+    pieces::{Damaged, length_in_place},
+};
 use super::{
     entry::SaveEntry,
     error::StoreError,
@@ -39,9 +45,9 @@ use super::{
 /// # Durability
 ///
 /// A save returns once the value survives a kill of the process and a power failure: what sled has
-/// written, and the folders it is in, are synced to the disk (`fdatasync`) after each write. That
-/// holds as far as the file system and the disk keep what they have confirmed. If a sync fails, so
-/// does the save, and everything is written again before the next one.
+/// written, and the folders it is in, are synced to the disk (`fdatasync`) after each write. If a
+/// sync fails, so does the save, and everything is written again before the next one, also by a
+/// process that starts later.
 ///
 /// # When the folder cannot be used
 ///
@@ -51,11 +57,11 @@ use super::{
 ///   again. sled cannot open such a folder to read, so a temporary copy of up to 256 MB answers
 ///   reads: in the temporary folder or in `/dev/shm`, with access for this user only. It is removed
 ///   when the store is dropped, and by the first call a second after it was made. The next process
-///   removes a copy that a killed one has left. Beside snapshots of 8 kB or more, of windows of
-///   many thousand calls, nothing is written unless the disk has room for them all: sled would wait
-///   forever if that write failed.
+///   removes a copy that a killed one has left.
 /// * **No threads**: sled starts seven threads in a process. While the system does not allow so
-///   many, each operation returns [`StoreError::Unavailable`], and the next one tries again.
+///   many, each operation returns [`StoreError::Unavailable`], and the next one tries again. Should
+///   other threads take their place just after that was tried, sled waits forever: breakers go on
+///   in memory and report a store that does not answer, until the process is started again.
 /// * **In a forked process**: sled's threads stay with the process that has used sled first. In a
 ///   process that is forked from it, each operation of any `SledStore` returns
 ///   [`StoreError::Unavailable`]. Build circuit breakers after daemonizing; a
@@ -64,8 +70,8 @@ use super::{
 /// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
 ///   the next one creates the folder again. Breakers also notice it within a second while they are
 ///   idle, and save everything again.
-/// * **Damaged**: sled's summaries of the log (`snap.*`), and if that does not help its settings
-///   (`conf`), are moved to the subfolder `damaged`, with a warning in the log, and the log is read
+/// * **Damaged or unreadable**: sled's summaries of the log (`snap.*`), and if that does not help
+///   its settings (`conf`), are moved to the subfolder `damaged`, with a warning in the log, and the log is read
 ///   without them. Then nothing is lost that the log holds. The files of the newest three repairs
 ///   are kept.
 /// * **Still unreadable**: the folder is moved to `<folder>.corrupt-<seconds since 1970>`,
@@ -202,7 +208,12 @@ impl fmt::Debug for SledStore {
 
 impl StateStore for SledStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.snapshots(|db| values::load(db, key))
+        let loaded = self.snapshots(|db| values::load(db, key))?;
+        loaded.transpose().map_err(|Damaged| {
+            let folder = self.folder().display();
+            let reason = format!("{folder}: the value of {key:?} does not match its checksum");
+            StoreError::Corrupt(reason.into())
+        })
     }
 
     fn load_page(
@@ -223,12 +234,14 @@ impl StateStore for SledStore {
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.check_space(iter::once((entry.key.as_str(), entry.value.len())))?;
+        self.check_space(iter::once((entry.key.as_str(), length_in_place(&entry.value))))?;
         self.write_snapshots(|db| values::save(db, entry))
     }
 
     fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
-        self.check_space(entries.iter().map(|entry| (entry.key.as_str(), entry.value.len())))?;
+        let changes = entries.iter();
+        let changes = changes.map(|entry| (entry.key.as_str(), length_in_place(&entry.value)));
+        self.check_space(changes)?;
         self.write_snapshots(|db| values::save_all(db, entries))
     }
 

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, Metadata, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::Once,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use super::{
     failure::Failure,
     folder::{self, BLOBS, DATA_FILE},
     repair::Repair,
+    unreadable::is_unreadable,
 };
 use crate::{
     clock::wall,
@@ -68,16 +69,17 @@ impl ReadCopy {
             Err(TryLockError::WouldBlock) => return Err(path::held(folder, "SledStore")),
             Err(TryLockError::Error(error)) => return Ok(Err(error)),
         }
-        Ok(Self::make(folder))
+        Ok(Self::below(&parents(), folder))
     }
 
-    fn make(folder: &Path) -> io::Result<Self> {
+    /// Makes the copy below the first of the parents that takes it.
+    pub(super) fn below(parents: &[PathBuf], folder: &Path) -> io::Result<Self> {
         let files = files_of(folder)?;
         let mut result = Err(io::Error::other("there is no temporary folder"));
-        for parent in parents() {
-            result = TemporaryFolder::create(&parent).and_then(|copy| {
+        for parent in parents {
+            result = TemporaryFolder::create(parent).and_then(|copy| {
                 // There may be too little space because of them.
-                remove_abandoned(&parent, &fs::metadata(&copy.path)?);
+                remove_abandoned(parent, &fs::metadata(&copy.path)?);
                 fs::create_dir(copy.path.join(BLOBS))?;
                 for file in &files {
                     copy_file(&folder.join(file), &copy.path.join(file))?;
@@ -124,7 +126,9 @@ fn parents() -> [PathBuf; 2] {
 /// The files of a database, relative to its folder.
 pub(super) fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let is_needed = |name: &String| folder::is_own_file(name) && !folder::is_partial_summary(name);
-    let own = names_in(folder).filter(is_needed);
+    // The log can be read without the others.
+    let is_readable = |name: &String| name == DATA_FILE || !is_unreadable(&folder.join(name));
+    let own = names_in(folder).filter(is_needed).filter(is_readable);
     let blobs = folder.join(BLOBS);
     let blobs = names_in(&blobs).map(|name| Path::new(BLOBS).join(name));
     let files: Vec<PathBuf> = own.map(PathBuf::from).chain(blobs).collect();
@@ -193,14 +197,16 @@ impl Drop for TemporaryFolder {
 /// Removes the copies that killed processes have left, once in this process. Another process may
 /// have run out of disk space, and this one start with enough of it, so that it makes no copy.
 pub(super) fn remove_abandoned_once() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // The owner of this folder is the user of the process, where it exists.
-        let Ok(own) = fs::metadata("/proc/self") else { return };
-        for parent in parents() {
-            remove_abandoned(&parent, &own);
-        }
-    });
+    // Nothing waits for the first call: this process may be forked from one that makes it.
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if IS_DONE.swap(true, Relaxed) {
+        return;
+    }
+    // The owner of this folder is the user of the process, where it exists.
+    let Ok(own) = fs::metadata("/proc/self") else { return };
+    for parent in parents() {
+        remove_abandoned(&parent, &own);
+    }
 }
 
 /// Removes the copies below `parent` that killed processes have left, if they have the same owner

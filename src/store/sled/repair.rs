@@ -6,8 +6,10 @@ use std::{
 };
 
 use super::{
+    failure::Failure,
     folder::{self, BLOBS, DAMAGED},
     large,
+    unreadable::is_unreadable,
 };
 use crate::store::{aside, error::StoreError};
 
@@ -41,6 +43,16 @@ impl Repair {
             Self::Settings => "its settings (conf)",
             Self::Folder => "the folder",
         }
+    }
+
+    /// Whether this may help after sled has failed to open the folder.
+    pub(super) fn may_help(self, failure: &Failure, folder: &Path) -> bool {
+        failure.is_corruption()
+            || (failure.is_of_a_file()
+                && matches!(self, Self::Summaries | Self::Settings)
+                && self
+                    .files_in(folder)
+                    .is_ok_and(|files| files.iter().any(|file| is_unreadable(&folder.join(file)))))
     }
 
     /// Returns where the files are now. `None`: there are none.

@@ -2,7 +2,8 @@
 //!
 //! sled writes a page of more than some 128 kB into a file of its own. If that fails because the
 //! disk is full, sled waits forever, also once there is room again. So there must be room for it
-//! before anything on such a page is changed.
+//! before anything on such a page is changed. Only earlier versions have written such pages: see
+//! [`pieces`](super::pieces).
 
 use std::{
     io::{self, ErrorKind},

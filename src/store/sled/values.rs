@@ -1,17 +1,25 @@
 //! Values in a database. Each write is flushed before it returns.
 
-use std::ops::Bound::{Excluded, Unbounded};
+use std::{
+    iter,
+    ops::Bound::{Excluded, Unbounded},
+};
 
-use ::sled::{Batch, Db, Error as SledError};
+use ::sled::{Db, Error as SledError};
 
+use super::pieces::{self, Damaged, Header};
 use crate::store::entry::SaveEntry;
 
 /// How many values sled is given at once. It lays out the pages of a larger batch such that reading
 /// them back takes five times as long.
 const BATCH: usize = 1000;
 
-pub(super) fn load(db: &Db, key: &str) -> Result<Option<Vec<u8>>, SledError> {
-    Ok(db.get(key)?.map(|value| value.to_vec()))
+pub(super) fn load(db: &Db, key: &str) -> Result<Option<Result<Vec<u8>, Damaged>>, SledError> {
+    let Some(stored) = db.get(key)? else { return Ok(None) };
+    Ok(Some(match Header::parse(&stored) {
+        Some(header) => header.read(db)?,
+        None => Ok(stored.to_vec()),
+    }))
 }
 
 pub(super) fn load_page(
@@ -24,6 +32,7 @@ pub(super) fn load_page(
     Ok(page)
 }
 
+/// A value that is damaged is empty: its key must not seem to be free.
 pub(super) fn visit_page(
     db: &Db,
     after: Option<&str>,
@@ -36,10 +45,13 @@ pub(super) fn visit_page(
     while left > 0
         && let Some(entry) = entries.next()
     {
-        let (key, value) = entry?;
+        let (key, stored) = entry?;
         // A key that is not UTF-8 is not from this store.
         if let Ok(key) = std::str::from_utf8(&key) {
-            visit(key, &value);
+            match Header::parse(&stored) {
+                Some(header) => visit(key, &header.read(db)?.unwrap_or_default()),
+                None => visit(key, &stored),
+            }
             left -= 1;
         }
     }
@@ -47,33 +59,25 @@ pub(super) fn visit_page(
 }
 
 pub(super) fn save(db: &Db, entry: &SaveEntry) -> Result<(), SledError> {
-    db.insert(entry.key.as_bytes(), entry.value.as_slice())?;
+    pieces::apply(db, iter::once((&*entry.key, Some(&*entry.value))))?;
     db.flush().map(drop)
 }
 
 pub(super) fn save_all(db: &Db, entries: &[SaveEntry]) -> Result<(), SledError> {
     for chunk in entries.chunks(BATCH) {
-        let mut batch = Batch::default();
-        for entry in chunk {
-            batch.insert(entry.key.as_bytes(), entry.value.as_slice());
-        }
-        db.apply_batch(batch)?;
+        pieces::apply(db, chunk.iter().map(|entry| (&*entry.key, Some(&*entry.value))))?;
     }
     db.flush().map(drop)
 }
 
 pub(super) fn delete(db: &Db, key: &str) -> Result<(), SledError> {
-    db.remove(key)?;
+    pieces::apply(db, iter::once((key, None)))?;
     db.flush().map(drop)
 }
 
 pub(super) fn delete_all(db: &Db, keys: &[String]) -> Result<(), SledError> {
     for chunk in keys.chunks(BATCH) {
-        let mut batch = Batch::default();
-        for key in chunk {
-            batch.remove(key.as_bytes());
-        }
-        db.apply_batch(batch)?;
+        pieces::apply(db, chunk.iter().map(|key| (&**key, None)))?;
     }
     db.flush().map(drop)
 }

@@ -1,4 +1,4 @@
-//! Saves that are larger than a segment of sled's log, with one value that has a file of its own.
+//! Saves that are larger than a segment of sled's log, with one value that is kept in many pieces.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub(crate) const LARGE: &str = "large saves";
 /// A segment has 512 kB. These take up 800 kB.
 const VALUES: u64 = 40;
 const VALUE_BYTES: usize = 20_000;
-/// sled keeps a value of this size in a file of its own.
+/// sled would write a value of this size to a file of its own.
 const LARGEST_BYTES: usize = 300_000;
 
 /// A value of a save: its count, and bytes that follow from it.

@@ -88,6 +88,10 @@ impl Player {
             .argument("CELL", number.to_string())
             .argument("WORK", work)
             .argument("MAY_MOUNT", mounts.to_string());
+        if mounts {
+            // Full, too: copies are made in `/dev/shm`.
+            role = role.variable("TMPDIR", work.join("disk"));
+        }
         if cell.fault == Fault::SyncFails {
             let library = failing_sync.expect("otherwise the cell is skipped");
             role = role.variable("LD_PRELOAD", library);

@@ -1,14 +1,18 @@
 //! Faults of a folder, each produced for real.
 
+mod large;
 mod read_copy;
+mod unreadable;
 
 use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::{database::MAX_CORRUPTIONS, failure::Failure, *};
+use crate::store::durable;
 
 fn moved_aside(folder: &Path) -> Vec<String> {
     let name = format!("{}.corrupt-", folder.file_name().unwrap().to_str().unwrap());
@@ -146,12 +150,37 @@ fn files_are_written_again_as_they_are() {
     let large = SaveEntry::new("large", vec![b'x'; 300_000]);
     SledStore::open(&folder).unwrap().save(&large).unwrap();
     let before = fs::read(folder.join("db")).unwrap();
-    folder::write_again(&folder).unwrap();
+    lost_sync::write_again(&folder).unwrap();
     assert!(fs::read(folder.join("db")).unwrap() == before);
     let store = SledStore::open(&folder).unwrap();
     assert_eq!(store.load("large").unwrap().unwrap(), large.value);
-    let held = folder::write_again(&folder).unwrap_err();
+    let held = lost_sync::write_again(&folder).unwrap_err();
     assert_eq!(held.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// What the process with the failed sync has written may be in the system's cache alone.
+#[test]
+fn after_a_failed_sync_the_next_process_writes_everything_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    fill(&folder);
+    let store = SledStore::open(&folder).unwrap();
+    durable::faults::fail_syncs(true);
+    store.save(&SaveEntry::new("key", "value")).unwrap_err();
+    durable::faults::fail_syncs(false);
+    drop(store);
+    let long_ago = SystemTime::UNIX_EPOCH;
+    let settings = fs::OpenOptions::new().write(true).open(folder.join("conf")).unwrap();
+    settings.set_modified(long_ago).unwrap();
+    for expected in [false, true] {
+        assert_eq!(SledStore::open(&folder).unwrap().load("key 1").unwrap().unwrap(), [b'x'; 300]);
+        let is_old = settings.metadata().unwrap().modified().unwrap() == long_ago;
+        assert_eq!(is_old, expected, "sled itself does not write its settings again");
+        settings.set_modified(long_ago).unwrap();
+    }
+    ruin(&folder, 1);
+    fs::write(folder.join("unsynced"), "").unwrap();
+    assert_eq!(SledStore::open(&folder).unwrap().load("key 1").unwrap(), None, "it is its own");
 }
 
 #[test]
@@ -358,167 +387,4 @@ fn a_corrupt_history_is_moved_aside_and_the_snapshots_stay() {
     assert_eq!(store.load_newest("key", None, 100).unwrap(), []);
     store.append("key", &history(52..=52)).unwrap();
     assert_eq!(moved_aside(&folder).len(), 1);
-}
-
-/// A folder with small values, and a large one between them that was small before.
-fn fill_with_a_large_value(folder: &Path) -> Vec<PathBuf> {
-    fill(folder);
-    let store = SledStore::open(folder).unwrap();
-    store.save(&SaveEntry::new("key 3 large", [b'x'; 300])).unwrap();
-    store.save(&SaveEntry::new("key 3 large", vec![b'x'; 300_000])).unwrap();
-    store.save(&SaveEntry::new("key 49", "newest")).unwrap();
-    drop(store);
-    // Its summary of the log holds where the large value is.
-    SledStore::open(folder).unwrap().load("key 49").unwrap();
-    let blobs = fs::read_dir(folder.join("blobs")).unwrap();
-    let blobs: Vec<_> = blobs.map(|blob| blob.unwrap().path()).collect();
-    assert!(!blobs.is_empty(), "sled writes a large value to a file of its own");
-    blobs
-}
-
-#[test]
-fn a_large_value_whose_file_is_missing_does_not_stop_the_store() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("state");
-    for blob in fill_with_a_large_value(&folder) {
-        fs::remove_file(blob).unwrap();
-    }
-    let store = SledStore::open(&folder).unwrap();
-    let found: Vec<_> = (0..=MAX_CORRUPTIONS).map(|_| store.load("key 3 large").is_ok()).collect();
-    assert_eq!(found, [false, false, false, true]);
-    assert_eq!(store.load("key 49").unwrap().as_deref(), Some(b"newest".as_slice()));
-    for i in 0..49 {
-        assert_eq!(store.load(&format!("key {i}")).unwrap().unwrap(), [b'x'; 300]);
-    }
-    store.save(&SaveEntry::new("key 3 large", "new")).unwrap();
-    assert!(store.last_repair().unwrap().contains("summaries"), "{:?}", store.last_repair());
-    assert!(moved_aside(&folder).is_empty());
-}
-
-/// How a file may be damaged.
-const DAMAGES: [fn(&mut Vec<u8>); 4] = [
-    |bytes| bytes[200_000] ^= 1,
-    |bytes| bytes[0] ^= 1,
-    |bytes| bytes.truncate(100_000),
-    |bytes| bytes.truncate(3),
-];
-
-fn damage(files: &[PathBuf], damage: fn(&mut Vec<u8>)) {
-    for file in files {
-        let mut bytes = fs::read(file).unwrap();
-        damage(&mut bytes);
-        fs::write(file, bytes).unwrap();
-    }
-}
-
-fn large_files(folder: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(folder.join("blobs")).unwrap();
-    files.map(|file| file.unwrap().path()).collect()
-}
-
-/// sled numbers its files in the order in which it writes them.
-fn number(file: &Path) -> Option<i64> {
-    file.file_name()?.to_str()?.parse().ok()
-}
-
-#[test]
-fn a_large_value_whose_file_is_damaged_costs_that_value_alone() {
-    for (round, how) in DAMAGES.into_iter().enumerate() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("state");
-        damage(&fill_with_a_large_value(&folder), how);
-        let store = SledStore::open(&folder).unwrap();
-        let found = (0..=MAX_CORRUPTIONS).any(|_| store.load("key 3 large").is_ok());
-        assert!(found, "round {round}");
-        assert_eq!(store.load("key 49").unwrap().as_deref(), Some(b"newest".as_slice()));
-        for i in 0..49 {
-            assert_eq!(store.load(&format!("key {i}")).unwrap().unwrap(), [b'x'; 300]);
-        }
-        store.save(&SaveEntry::new("key 3 large", vec![b'y'; 300_000])).unwrap();
-        assert!(!damaged_files(&folder).is_empty() && moved_aside(&folder).is_empty());
-        drop(store);
-        let store = SledStore::open(&folder).unwrap();
-        assert_eq!(store.load("key 3 large").unwrap().unwrap(), vec![b'y'; 300_000]);
-        assert_eq!(store.last_repair(), None);
-    }
-}
-
-/// sled's summary of the log is as old as the last start: it reads what came later from the log.
-#[test]
-fn what_was_written_after_a_large_value_is_not_lost_with_its_file() {
-    for how in DAMAGES {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("state");
-        fill(&folder);
-        let store = SledStore::open(&folder).unwrap();
-        store.save(&SaveEntry::new("key 3 large", vec![b'x'; 300_000])).unwrap();
-        for i in 0..50 {
-            store.save(&SaveEntry::new(format!("key {i}"), "newest")).unwrap();
-        }
-        drop(store);
-        // The one with which the value came. A later one may hold the page as it was split, and
-        // cost its neighbours too.
-        let first = large_files(&folder).into_iter().min_by_key(|file| number(file)).unwrap();
-        damage(&[first], how);
-        check_neighbours(&folder, b"newest", &[b'x'; 300]);
-    }
-}
-
-/// Its page, and those before, were written again and again.
-#[test]
-fn neighbours_of_a_large_value_keep_their_values_without_its_newest_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("state");
-    fill(&folder);
-    let store = SledStore::open(&folder).unwrap();
-    for round in 0..100 {
-        let mut entries: Vec<_> =
-            (0..50).map(|i| SaveEntry::new(format!("key {i}"), round.to_string())).collect();
-        entries.push(SaveEntry::new("key 3 large", vec![b'x'; 300_000 + round]));
-        store.save_all(&entries).unwrap();
-    }
-    drop(store);
-    let newest = large_files(&folder).into_iter().max_by_key(|file| number(file)).unwrap();
-    damage(&[newest], DAMAGES[0]);
-    check_neighbours(&folder, b"99", b"98");
-}
-
-/// The change with which sled has written the page to its file is lost: that of one value.
-fn check_neighbours(folder: &Path, newest: &[u8], before: &[u8]) {
-    let store = SledStore::open(folder).unwrap();
-    let mut older = 0;
-    for i in 0..50 {
-        let found = store.load(&format!("key {i}")).unwrap().unwrap();
-        assert!(found == newest || found == before, "key {i}");
-        older += u32::from(found != newest);
-    }
-    assert!(older <= 1, "{older} values are older");
-    assert!(store.last_repair().unwrap().contains("large"), "{:?}", store.last_repair());
-    assert_eq!(damaged_files(folder).len(), 1);
-    assert!(moved_aside(folder).is_empty());
-}
-
-/// sled would lose what was written after it.
-#[test]
-#[cfg(unix)]
-fn a_large_file_that_cannot_be_read_now_is_read_later() {
-    use std::os::unix::fs::symlink;
-
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("state");
-    let files = fill_with_a_large_value(&folder);
-    let [file] = &*files else { panic!("{files:?}") };
-    let away = dir.path().join("away");
-    fs::rename(file, &away).unwrap();
-    // What each user meets: root is denied nothing.
-    symlink(file, file).unwrap();
-    let store = SledStore::open(&folder).unwrap();
-    for _ in 0..=MAX_CORRUPTIONS {
-        store.load("key 49").unwrap_err();
-        store.save(&SaveEntry::new("key 49", "new")).unwrap_err();
-    }
-    fs::rename(&away, file).unwrap();
-    assert_eq!(store.load("key 49").unwrap().as_deref(), Some(b"newest".as_slice()));
-    assert_eq!(store.load("key 3 large").unwrap().unwrap(), vec![b'x'; 300_000]);
-    assert_eq!(store.last_repair(), None);
 }

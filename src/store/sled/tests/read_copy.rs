@@ -10,7 +10,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::fill;
+use super::{
+    fill,
+    large::{save_whole, with_sled},
+};
 use crate::store::{
     SaveEntry, SledStore, StateStore as _,
     durable::faults,
@@ -28,10 +31,22 @@ fn a_copy_can_be_read_by_this_user_only_and_is_removed_after_use() {
     assert!(folder.starts_with(env::temp_dir()), "{}", folder.display());
     let found = fs::metadata(&folder).unwrap();
     assert_eq!(found.mode() & 0o7777, 0o700);
-    assert_eq!(values::load(&copy.db, "key 7").unwrap(), Some(vec![b'x'; 300]));
+    assert_eq!(values::load(&copy.db, "key 7").unwrap(), Some(Ok(vec![b'x'; 300])));
     assert_eq!(files(dir.path()), before, "the folder itself is unchanged");
     drop(copy);
     assert!(!folder.exists());
+}
+
+#[test]
+fn without_a_temporary_folder_that_takes_it_the_copy_is_made_in_memory() {
+    let (dir, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fill(dir.path());
+    let missing = dir.path().join("missing");
+    let parents = [missing.clone(), memory.path().to_owned()];
+    let copy = ReadCopy::below(&parents, dir.path()).unwrap();
+    assert!(copy.folder().starts_with(memory.path()));
+    assert_eq!(copy.db.len(), 50);
+    assert!(ReadCopy::below(&[missing], dir.path()).is_err());
 }
 
 #[test]
@@ -72,6 +87,7 @@ fn a_copy_that_is_no_longer_used_is_removed_by_any_call_and_with_its_store() {
 fn an_attempt_to_save_on_a_full_disk_makes_no_copy() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
+    with_sled(dir.path(), |db| save_whole(db, [("key 7 large", vec![b'.'; 200_000])]));
     let store = SledStore::open(dir.path()).unwrap();
     let has_copy = || store.databases.snapshots.copy_folder().is_some();
     faults::fill_disks(true);
@@ -84,14 +100,15 @@ fn an_attempt_to_save_on_a_full_disk_makes_no_copy() {
     assert!(!has_copy());
     assert_eq!(store.load("key 7").unwrap(), Some(vec![b'x'; 300]));
     assert!(has_copy(), "it is for reads");
-    // The folder can be opened again, and there is still no room.
+    // The folder can be opened again, and there is still no room for a large page that an earlier
+    // version has written.
     faults::fail_syncs(false);
-    let large = SaveEntry::new("large", vec![b'.'; 200_000]);
-    let error = store.save(&large).unwrap_err().to_string();
+    let error = store.save(&entry).unwrap_err().to_string();
     assert!(error.contains("No space left"), "{error}");
     assert!(!has_copy());
-    store.save(&entry).unwrap();
-    assert_eq!(store.load("key 7").unwrap().as_deref(), Some(b"value".as_slice()));
+    // What is not on that page can be saved.
+    store.save(&SaveEntry::new("a large value", vec![b'.'; 200_000])).unwrap();
+    assert_eq!(store.load("a large value").unwrap().unwrap().len(), 200_000);
     faults::fill_disks(false);
 }
 
