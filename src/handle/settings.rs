@@ -112,7 +112,8 @@ macro_rules! breaker_settings {
         ///
         /// A thread for each store does all this. If it cannot be started, the health says so, and
         /// the start is tried again, though not by calls that succeed. A process that is forked
-        /// later has no such thread: there, the health is degraded and nothing is saved. Build
+        /// later has no such thread: there, the health is degraded and nothing is saved, and calls
+        /// of a breaker that another thread had locked at the moment of the fork hang. Build
         /// breakers after daemonizing.
         ///
         /// One name on one store is one state, that of the youngest breaker. A second breaker of a

@@ -13,6 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(not(test))]
+use crate::process::EachProcess;
+#[cfg(test)]
 use crate::sync::std_lock;
 
 /// How long a drop waits at most.
@@ -27,8 +30,9 @@ const SHARE: u32 = 10;
 /// The part of what is left that a wait leaves to others: one in this many.
 const RESERVE: u32 = 10;
 
+/// A forked process has one of its own where a thread of the other one was just about to wait.
 #[cfg(not(test))]
-static BUDGET: Mutex<Option<Budget>> = Mutex::new(None);
+static BUDGET: EachProcess<Option<Budget>> = EachProcess::new([const { Mutex::new(None) }; 4]);
 
 // Tests run at the same time. To each thread, it is as if it were the only one.
 #[cfg(test)]
@@ -108,7 +112,11 @@ impl Drop for DropWait {
 
 #[cfg(not(test))]
 fn with_budget<T>(job: impl FnOnce(&mut Option<Budget>) -> T) -> T {
-    job(&mut std_lock(&BUDGET))
+    // Without one, each drop waits for itself.
+    match BUDGET.claim() {
+        Some(mut budget) => job(&mut budget),
+        None => job(&mut None),
+    }
 }
 
 #[cfg(test)]

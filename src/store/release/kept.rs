@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crate::sync::std_lock;
+use crate::{process::EachProcess, sync::std_lock};
 
 /// Those of the process.
 pub(super) static RELEASES: Releases = Releases::new(spawn);
@@ -27,7 +27,7 @@ pub(super) type Release = Box<dyn FnOnce() + Send>;
 /// Drops values on threads, and keeps those for which there was none.
 pub(super) struct Releases<S = fn(Release) -> io::Result<()>> {
     spawn: S,
-    kept: Mutex<Vec<Kept>>,
+    kept: EachProcess<Vec<Kept>>,
 }
 
 struct Kept {
@@ -38,7 +38,7 @@ struct Kept {
 
 impl<S: Fn(Release) -> io::Result<()>> Releases<S> {
     const fn new(spawn: S) -> Self {
-        Self { spawn, kept: Mutex::new(Vec::new()) }
+        Self { spawn, kept: EachProcess::new([const { Mutex::new(Vec::new()) }; 4]) }
     }
 
     /// Begins to drop a value on a thread. The receiver is disconnected when that has ended. If
@@ -59,14 +59,15 @@ impl<S: Fn(Release) -> io::Result<()>> Releases<S> {
         if started.is_err()
             && let Some(value) = std_lock(&slot).take()
         {
-            std_lock(&self.kept).push(Kept { value, process: process::id() });
+            self.keep([Kept { value, process: process::id() }]);
         }
         started.map(|()| wait)
     }
 
     /// Begins to drop the kept values, until there is no thread again.
     pub(super) fn retry(&self) {
-        let mut kept = mem::take(&mut *std_lock(&self.kept)).into_iter();
+        let taken = self.kept.lock().map(|mut kept| mem::take(&mut *kept));
+        let mut kept = taken.unwrap_or_default().into_iter();
         for Kept { value, process } in kept.by_ref() {
             if process != process::id() {
                 mem::forget(value);
@@ -74,7 +75,15 @@ impl<S: Fn(Release) -> io::Result<()>> Releases<S> {
                 break;
             }
         }
-        std_lock(&self.kept).extend(kept);
+        self.keep(kept);
+    }
+
+    fn keep(&self, values: impl IntoIterator<Item = Kept>) {
+        match self.kept.claim() {
+            Some(mut kept) => kept.extend(values),
+            // The values of a process that is forked from a forked one, and so on.
+            None => values.into_iter().for_each(mem::forget),
+        }
     }
 }
 
@@ -97,6 +106,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::process::seam;
 
     /// Notes the thread on which it is dropped.
     struct Noted(&'static str, mpsc::Sender<(&'static str, thread::ThreadId)>);
@@ -125,7 +135,7 @@ mod tests {
         }
         releases.retry();
         assert!(dropped.try_recv().is_err(), "they are kept");
-        assert_eq!(std_lock(&releases.kept).len(), 2);
+        assert_eq!(releases.kept.lock().unwrap().len(), 2);
 
         refuses.store(false, SeqCst);
         releases.retry();
@@ -137,7 +147,7 @@ mod tests {
         }
         names.sort_unstable();
         assert_eq!(names, ["first", "second"]);
-        assert_eq!((std_lock(&releases.kept).len(), spawned.load(SeqCst)), (0, 2));
+        assert_eq!((releases.kept.lock().unwrap().len(), spawned.load(SeqCst)), (0, 2));
 
         let wait = begin("third").unwrap();
         let ended = wait.recv_timeout(Duration::from_secs(60));
@@ -163,10 +173,24 @@ mod tests {
             threads.store(1, SeqCst);
             releases.retry();
             dropped.recv_timeout(Duration::from_secs(60)).unwrap();
-            assert_eq!(std_lock(&releases.kept).len(), left);
+            assert_eq!(releases.kept.lock().unwrap().len(), left);
         }
         drop(note);
         assert!(dropped.recv().is_err(), "each is dropped once");
+    }
+
+    #[test]
+    fn a_forked_process_does_not_wait_for_values_that_were_just_being_kept() {
+        let releases = Releases::new(spawn);
+        let kept = releases.kept.claim();
+        thread::scope(|scope| {
+            let child = scope.spawn(|| {
+                seam::PROCESS.set(Some(1));
+                releases.retry();
+            });
+            child.join().unwrap();
+        });
+        drop(kept);
     }
 
     #[test]
@@ -174,9 +198,9 @@ mod tests {
         let releases = Releases::new(spawn);
         let (note, dropped) = mpsc::channel();
         let value = Box::new(Noted("of the parent", note));
-        std_lock(&releases.kept).push(Kept { value, process: process::id().wrapping_add(1) });
+        releases.keep([Kept { value, process: process::id().wrapping_add(1) }]);
         releases.retry();
-        assert!(std_lock(&releases.kept).is_empty());
+        assert!(releases.kept.lock().unwrap().is_empty());
         assert!(dropped.try_recv().is_err());
     }
 }

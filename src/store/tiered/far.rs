@@ -4,7 +4,6 @@
 use std::{
     collections::VecDeque,
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak, mpsc},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -15,14 +14,14 @@ use crate::{
     clock::wall,
     health::StoreHealth,
     metrics::StoreMetrics,
-    process::Process,
+    process::{EachProcess, Process},
     store::{
         drop_budget::{DropWait, LONGEST_DROP},
         error::StoreError,
         release::may_block,
         state_store::StateStore,
     },
-    sync::{panic_message, std_lock as lock},
+    sync::{caught, std_lock as lock},
 };
 
 /// How long a read waits for the far store.
@@ -40,7 +39,8 @@ const FORKED: &str = "this process was forked after the far store was first used
      thread that writes to it: build circuit breakers after daemonizing";
 
 /// The far stores of this process.
-static ALL: Mutex<Vec<Weak<FarInner>>> = Mutex::new(Vec::new());
+static ALL: EachProcess<Vec<Weak<FarInner>>> =
+    EachProcess::new([const { Mutex::new(Vec::new()) }; 4]);
 
 /// The label of the far store in metrics, which differs from that of the near one.
 fn label(near: &dyn StateStore, far: &dyn StateStore) -> String {
@@ -103,10 +103,10 @@ impl Far {
             process: OnceLock::new(),
             forked_since: OnceLock::new(),
         });
-        let mut all = lock(&ALL);
-        all.retain(|far| far.strong_count() > 0);
-        all.push(Arc::downgrade(&shared));
-        drop(all);
+        if let Some(mut all) = ALL.claim() {
+            all.retain(|far| far.strong_count() > 0);
+            all.push(Arc::downgrade(&shared));
+        }
         Self(shared)
     }
 
@@ -352,12 +352,9 @@ impl FarInner {
         job: impl FnOnce(&dyn StateStore) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         lock(&self.content).health.begin_call(Instant::now());
-        let called = catch_unwind(AssertUnwindSafe(|| job(&*self.store)));
+        let called = caught(|| job(&*self.store));
         lock(&self.content).health.end_call();
-        called.unwrap_or_else(|panic| {
-            let message = panic_message(&*panic);
-            Err(StoreError::Other(format!("it panicked: {message}").into()))
-        })
+        called.unwrap_or_else(|panic| Err(StoreError::panicked(&panic)))
     }
 
     fn conclude(&self, done: Result<(), StoreError>) {
@@ -388,7 +385,9 @@ impl FarInner {
 
     /// Whether all far stores with this label work, and how many keys wait for them.
     fn gauges(&self) -> (bool, usize) {
-        let all: Vec<_> = lock(&ALL).iter().filter_map(Weak::upgrade).collect();
+        let all = ALL.lock();
+        let all = all.map(|all| all.iter().filter_map(Weak::upgrade).collect::<Vec<_>>());
+        let all = all.unwrap_or_default();
         let same = all.iter().filter(|far| far.metrics == self.metrics);
         same.fold((true, 0), |(all_work, pending), far| {
             let content = lock(&far.content);
