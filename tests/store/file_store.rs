@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tower_breaker::{Breaker, Event, FileStore, State, StateStore, Trip, store::StoreHealth};
+use tower_breaker::{
+    Breaker, Event, FileStore, State, StateStore, Trip,
+    store::{SaveEntry, StoreHealth},
+};
 
 use crate::support::{
     child::{RoleResult, argument, say},
@@ -184,4 +187,54 @@ fn a_file_that_cannot_be_read_hides_no_other_and_is_not_overwritten() {
     let bad = build(&"bad".to_owned());
     bad.flush_blocking(MINUTE).unwrap_err();
     assert!(link.is_symlink());
+}
+
+/// Saves a file that belongs to another user.
+#[cfg(target_os = "linux")]
+pub(crate) const WRITER: &str = "writer";
+
+#[cfg(target_os = "linux")]
+pub(crate) fn write_twice() -> RoleResult {
+    let store = FileStore::open(argument("FOLDER"))?;
+    for value in ["first", "second"] {
+        store.save(&SaveEntry::new("circuit_breaker:a:state", value))?;
+    }
+    say("saved");
+    Ok(())
+}
+
+/// As root of a container that has few rights: it may give files away, and not change the mode of
+/// those of others.
+#[cfg(target_os = "linux")]
+#[test]
+fn root_with_few_rights_saves_the_files_of_other_users() {
+    use std::{
+        env,
+        os::unix::fs::{MetadataExt as _, chown},
+        process::Command,
+    };
+
+    use crate::support::{
+        child::{Role, set_mode},
+        skip,
+    };
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.json");
+    fs::write(&file, "{}\n").unwrap();
+    set_mode(&file, 0o640);
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-fowner"]).arg(env::current_exe().unwrap());
+    if chown(&file, Some(65534), Some(65534)).is_err() {
+        // This is not root.
+        return;
+    }
+    if Command::new("setpriv").arg("--version").output().is_err() {
+        return skip::missing("setpriv is missing (Debian: apt-get install util-linux)");
+    }
+    let mut writer = Role::by(command, WRITER).argument("FOLDER", dir.path()).start();
+    assert_eq!(writer.line().as_deref(), Some("saved"));
+    let found = fs::metadata(&file).unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (65534, 65534, 0o640));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "second\n");
 }

@@ -54,6 +54,8 @@ fn child_process() {
         (one_name::processes::OWNER, one_name::processes::own),
         ("watcher", file_store::watch),
         #[cfg(target_os = "linux")]
+        (file_store::WRITER, file_store::write_twice),
+        #[cfg(target_os = "linux")]
         (which_store::FILLER, which_store::fill),
         #[cfg(target_os = "linux")]
         (which_store::READER, which_store::read),

@@ -37,16 +37,19 @@ fn keep_access(file: &File, replaced: &fs::Metadata) -> io::Result<()> {
     if !new.is_file() || !replaced.is_file() {
         return Ok(());
     }
-    if (new.uid(), new.gid()) != (replaced.uid(), replaced.gid()) {
-        // Only root can give a file to another user; others at least give it to the group.
+    // Only root can give a file to another user; others at least give it to the group.
+    if new.gid() != replaced.gid() {
         let _ = fchown(file, None, Some(replaced.gid()));
+    }
+    // Before the file belongs to another user: in a container, root may have the right to give
+    // files away, and not that to change those of others.
+    if new.mode() != replaced.mode() {
+        file.set_permissions(replaced.permissions())?;
+    }
+    if new.uid() != replaced.uid() {
         let _ = fchown(file, Some(replaced.uid()), None);
     }
-    if new.mode() == replaced.mode() {
-        Ok(())
-    } else {
-        file.set_permissions(replaced.permissions())
-    }
+    Ok(())
 }
 
 #[cfg(not(unix))]

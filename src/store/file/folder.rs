@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     contents::{append_lines, is_missing, read_regular, write_new},
+    failure::concerns_all_files,
     names,
 };
 use crate::{
@@ -350,15 +351,14 @@ impl Folder {
         }
     }
 
-    /// A failure that concerns one file, and not the others; unless it concerns the disk.
+    /// A failure that concerns one file, and not the others; unless it concerns the disk, or the
+    /// process.
     fn file_failure(&self, path: &Path, error: &io::Error) -> StoreError {
         let reason = self.describe(path, error).into();
-        match error.kind() {
-            ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::StaleNetworkFileHandle => StoreError::Unavailable(reason),
-            _ => StoreError::Other(reason),
+        if concerns_all_files(error) {
+            StoreError::Unavailable(reason)
+        } else {
+            StoreError::Other(reason)
         }
     }
 

@@ -1,6 +1,7 @@
 //! A store in JSON files, one for each breaker.
 
 mod contents;
+mod failure;
 mod folder;
 mod history;
 mod names;
@@ -39,9 +40,8 @@ use crate::{process::FirstProcess, sync::std_lock as lock};
 /// belongs to this process until the last clone is dropped.
 ///
 /// A save returns once the value survives a kill of the process and a power failure: the file and
-/// the folders with its name are synced to the disk (`fsync`). That holds as far as the file system
-/// and the disk keep what they have confirmed. A file that is replaced keeps its mode, and its
-/// owner where this process may set it.
+/// the folders with its name are synced to the disk (`fsync`). A file that is replaced keeps its
+/// mode, and its owner where this process may set it.
 ///
 /// # Names
 ///
