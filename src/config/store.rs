@@ -109,14 +109,17 @@ impl StoreConfig {
 
     /// Reads the text of an environment variable. `None`: no store.
     pub(crate) fn from_text(text: &str) -> Result<Option<Self>, ParseStoreError> {
-        if matches!(text, "" | "off") { Ok(None) } else { text.parse().map(Some) }
+        if matches!(text.trim(), "" | "off") { Ok(None) } else { text.parse().map(Some) }
     }
 }
 
 impl FromStr for StoreConfig {
     type Err = ParseStoreError;
 
+    /// White space around the text, and around a folder, does not count: a file that holds the
+    /// text may end with a line feed.
     fn from_str(text: &str) -> Result<Self, ParseStoreError> {
+        let text = text.trim();
         if text == "memory" {
             return Ok(Self::Memory);
         }
@@ -136,9 +139,17 @@ impl FromStr for StoreConfig {
         }
         let store = text.split_once(':').and_then(|(kind, folder)| {
             let (_, store) = IN_FOLDERS.iter().find(|(name, _)| *name == kind)?;
-            (!folder.is_empty()).then(|| store(folder.into()))
+            let folder = folder.trim();
+            (!folder.is_empty()).then_some((store, folder))
         });
-        store.ok_or_else(|| ParseStoreError::unknown(text))
+        match store {
+            Some((_, folder)) if folder.contains(char::is_control) => {
+                let reason = "the name of the store's folder has a control character";
+                Err(ParseStoreError(reason.to_owned()))
+            }
+            Some((store, folder)) => Ok(store(folder.into())),
+            None => Err(ParseStoreError::unknown(text)),
+        }
     }
 }
 

@@ -233,6 +233,19 @@ fn a_store_that_a_file_names_is_opened_once() {
     assert!(ConfigFile::default().open_store().unwrap().is_none());
 }
 
+#[test]
+fn white_space_around_the_text_and_the_folder_does_not_count() {
+    for text in ["sled:state", " sled:state\r\n", "sled: state", "sled:\tstate "] {
+        assert_eq!(text.parse(), Ok(StoreConfig::Sled("state".into())), "{text:?}");
+    }
+    assert_eq!("redis://host\n".parse(), Ok(StoreConfig::Redis(RedisUrl::new("redis://host"))));
+    let tiered = "tiered: file:a b , redis://host\n".parse::<StoreConfig>().unwrap();
+    assert_eq!(tiered.to_string(), "tiered:file:a b,redis://host");
+    for text in ["sled: ", "file:\n", "sled:a\u{1b}b", "redb:a\nb"] {
+        assert!(text.parse::<StoreConfig>().is_err(), "{text:?}");
+    }
+}
+
 pub(crate) const STORE_OF_ENVIRONMENT: &str = "store_of_environment";
 const EXPECTED: &str = "expected";
 
@@ -253,10 +266,15 @@ fn the_environment_says_where_state_is_stored() {
     const VARIABLE: &str = "TOWER_BREAKER_STORE";
     let dir = tempfile::tempdir().unwrap();
     let files = format!("file:{}", dir.path().display());
+    let ends_with_a_line_feed = format!("{files}\n");
     for (value, expected) in [
         (None, "memory"),
         (Some("off"), "none"),
         (Some(""), "none"),
+        (Some("off\n"), "none"),
+        (Some(" memory "), "memory"),
+        (Some(ends_with_a_line_feed.as_str()), "file"),
+        (Some("sled:two\nlines"), "TOWER_BREAKER_STORE: the name of the store's folder"),
         (Some(files.as_str()), "file"),
         (Some("flie:state"), "TOWER_BREAKER_STORE: unknown store"),
     ] {
