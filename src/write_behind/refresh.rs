@@ -2,14 +2,11 @@
 //! half of their life has passed.
 
 use std::{
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::clock::wall;
+use crate::clock::{SystemClock, Tick, wall};
 
 /// Entries are looked at for no more than this share of the time, and no more often than this.
 const SHARE: u32 = 1000;
@@ -19,9 +16,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Of a [`Soonest`]: nothing is to be saved again.
 const NEVER: u64 = u64::MAX;
 
-static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// When a snapshot is to be saved again, in milliseconds since [`BEGINNING`]; 0: never.
+/// When a snapshot is to be saved again: a tick, or 0 for never. The store's time goes on while this
+/// machine is suspended.
 #[derive(Default)]
 pub(super) struct RefreshTime(AtomicU64);
 
@@ -37,24 +33,17 @@ impl RefreshTime {
     }
 
     fn set_in(&self, span: Option<Duration>) {
-        self.0.store(
-            span.map_or(0, |span| millis(BEGINNING.elapsed().saturating_add(span))),
-            Relaxed,
-        );
+        let at = span.map_or(0, |span| SystemClock::tick().after(span).as_nanos());
+        self.0.store(at, Relaxed);
     }
 
     /// Whether it is time, once.
     pub(super) fn take_due(&self) -> bool {
         let at = self.0.load(Relaxed);
         at != 0
-            && at <= millis(BEGINNING.elapsed())
+            && at <= SystemClock::tick().as_nanos()
             && self.0.compare_exchange(at, 0, Relaxed, Relaxed).is_ok()
     }
-}
-
-/// At least 1, since 0 is never.
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// The earliest of these times in a store, or an earlier one.
@@ -81,7 +70,8 @@ impl Soonest {
 
     fn at(&self) -> Option<Instant> {
         let at = self.0.load(Relaxed);
-        (at != NEVER).then(|| BEGINNING.checked_add(Duration::from_millis(at)))?
+        let left = Tick::from_nanos(at).since(SystemClock::tick());
+        (at != NEVER).then(|| Instant::now().checked_add(left))?
     }
 }
 
@@ -116,7 +106,6 @@ mod tests {
         let time = RefreshTime::default();
         assert!(!time.take_due());
         time.set(Some(Duration::ZERO));
-        std::thread::sleep(Duration::from_millis(2));
         assert!(time.take_due());
         assert!(!time.take_due());
         time.set(Some(Duration::from_secs(3600)));

@@ -13,6 +13,8 @@ use super::{
     fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, hasty, patient, until},
 };
 use crate::{
+    clock::tests::isolated::isolate,
+    handle,
     health::StoreHealth,
     store::{StateStore, StoreError},
 };
@@ -33,6 +35,11 @@ fn losing(store: &Faulty) -> (Altered, Arc<AtomicUsize>) {
         Err(StoreError::Unavailable("the folder is gone".into()))
     });
     (store, verified)
+}
+
+#[test]
+fn a_store_is_verified_each_second() {
+    assert!(Settings::default().verify <= Duration::from_secs(1));
 }
 
 #[test]
@@ -108,4 +115,20 @@ fn a_store_that_is_down_is_not_verified() {
     store.set(Fault::None);
     until("it is verified", || verified.load(SeqCst) > before);
     drop(attached);
+}
+
+/// The store's time goes on meanwhile.
+#[test]
+fn a_suspend_uses_up_the_life_of_what_is_stored() {
+    isolate("write_behind::tests::idle::a_suspend_uses_up_the_life_of_what_is_stored", |trap| {
+        let store = Faulty::new(Fault::None);
+        let expiring = Altered::of(&store).expires_by_itself();
+        let breaker = handle::Breaker::builder("a").store(expiring).build().unwrap();
+        breaker.try_acquire().unwrap().failure();
+        breaker.flush_blocking(LONG).unwrap();
+        let writes = store.writes.load(SeqCst);
+        // The snapshot of a closed circuit lives for an hour.
+        trap.suspend(Duration::from_secs(40 * 60));
+        until("it is saved again", || store.writes.load(SeqCst) > writes);
+    });
 }
