@@ -14,6 +14,8 @@ mod inspect;
 #[cfg(unix)]
 mod inspect_redis;
 mod kill_storm;
+#[cfg(target_os = "linux")]
+mod lockless;
 mod panicking_log;
 #[cfg(unix)]
 mod reload;
@@ -39,6 +41,8 @@ fn child_process() {
         (kill_storm::BREAKERS, kill_storm::flap),
         (kill_storm::LARGE, kill_storm::save),
         (kill_storm::RECORDS, kill_storm::write),
+        #[cfg(target_os = "linux")]
+        (lockless::LOCKLESS, lockless::load),
         (panicking_log::LOGGER, panicking_log::log_all),
         (worker::WORKER, worker::command),
         #[cfg(unix)]

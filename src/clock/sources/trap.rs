@@ -33,8 +33,16 @@ struct Times {
     system: u64,
     running: u64,
     counter: u64,
-    counter_stands: bool,
+    counter_speed: Speed,
     wall: SystemTime,
+}
+
+/// How fast the counter counts.
+pub(crate) enum Speed {
+    AsTimePasses,
+    Half,
+    Double,
+    None,
 }
 
 pub(super) fn get() -> Option<&'static Trap> {
@@ -50,7 +58,7 @@ impl Trap {
                 system: start,
                 running: start / 2,
                 counter: start,
-                counter_stands: false,
+                counter_speed: Speed::AsTimePasses,
                 wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             };
             Self { times: Mutex::new(times), on_reading: Mutex::default() }
@@ -66,9 +74,12 @@ impl Trap {
         self.with(|times| {
             times.system += nanos(time);
             times.running += nanos(time);
-            if !times.counter_stands {
-                times.counter += nanos(time);
-            }
+            times.counter += match times.counter_speed {
+                Speed::AsTimePasses => nanos(time),
+                Speed::Half => nanos(time) / 2,
+                Speed::Double => nanos(time) * 2,
+                Speed::None => 0,
+            };
             times.wall += time;
         });
     }
@@ -95,13 +106,17 @@ impl Trap {
     pub(crate) fn repair_counter(&self) {
         SKEW.set(0);
         self.with(|times| {
-            times.counter_stands = false;
+            times.counter_speed = Speed::AsTimePasses;
             times.counter = times.system;
         });
     }
 
     pub(crate) fn stop_counter(&self) {
-        self.with(|times| times.counter_stands = true);
+        self.set_counter_speed(Speed::None);
+    }
+
+    pub(crate) fn set_counter_speed(&self, speed: Speed) {
+        self.with(|times| times.counter_speed = speed);
     }
 
     pub(crate) fn set_counter(&self, set: impl FnOnce(u64) -> u64) {

@@ -3,4 +3,4 @@
 mod basics;
 pub(crate) mod isolated;
 
-pub(crate) use super::sources::trap::Trap;
+pub(crate) use super::sources::trap::{Speed, Trap};

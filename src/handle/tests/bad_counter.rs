@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use super::{
-    faults::{COARSE, begin, with_each_fault},
+    faults::{COARSE, SPEEDS, begin, with_each_fault, with_each_of},
     with_other_clocks,
 };
 use crate::{
@@ -59,16 +59,24 @@ fn stays_open(breaker: &Breaker, trap: &Trap) {
 
 #[test]
 fn an_open_circuit_ends_in_time() {
-    with_each_fault("bad_counter::an_open_circuit_ends_in_time", |trap, fault| {
-        for breaker in breakers() {
-            breaker.try_acquire().unwrap().success();
-            breaker.try_acquire().unwrap().failure();
-            fault();
-            stays_open(&breaker, trap);
-            breaker.try_acquire().expect("a probe").success();
-            assert_eq!(breaker.state(), State::Closed);
-        }
-    });
+    with_each_fault("bad_counter::an_open_circuit_ends_in_time", opens_and_closes);
+}
+
+#[test]
+fn an_open_circuit_ends_in_time_at_any_speed() {
+    let test = "bad_counter::an_open_circuit_ends_in_time_at_any_speed";
+    with_each_of(&SPEEDS, test, opens_and_closes);
+}
+
+fn opens_and_closes(trap: &'static Trap, fault: &(dyn Fn() + Sync)) {
+    for breaker in breakers() {
+        breaker.try_acquire().unwrap().success();
+        breaker.try_acquire().unwrap().failure();
+        fault();
+        stays_open(&breaker, trap);
+        breaker.try_acquire().expect("a probe").success();
+        assert_eq!(breaker.state(), State::Closed);
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::with_other_clocks;
 use crate::{
-    clock::{SystemClock, tests::Trap},
+    clock::{
+        SystemClock,
+        tests::{Speed, Trap},
+    },
     handle::Breaker,
 };
 
@@ -34,6 +37,12 @@ pub(super) const FAULTS: [Fault; 11] = [
     ("all clocks an hour back", |trap| go_back(trap, HOUR)),
 ];
 
+/// A counter as another machine may have. A short call may be measured as one of 10 ms then.
+pub(super) const SPEEDS: [Fault; 2] = [
+    ("at half the speed", |trap| trap.set_counter_speed(Speed::Half)),
+    ("at double the speed", |trap| trap.set_counter_speed(Speed::Double)),
+];
+
 /// The process is moved to another machine. The clocks are read right before and after: what passes
 /// between these readings is lost.
 fn go_back(trap: &Trap, time: Duration) {
@@ -44,8 +53,17 @@ fn go_back(trap: &Trap, time: Duration) {
 
 /// Runs a check with each fault, one after the other.
 pub(super) fn with_each_fault(test: &str, check: impl Fn(&'static Trap, &(dyn Fn() + Sync))) {
+    with_each_of(&FAULTS, test, check);
+}
+
+/// The same with some faults.
+pub(super) fn with_each_of(
+    faults: &[Fault],
+    test: &str,
+    check: impl Fn(&'static Trap, &(dyn Fn() + Sync)),
+) {
     with_other_clocks(test, |trap| {
-        for (name, fault) in FAULTS {
+        for (name, fault) in faults {
             println!("counter: {name}");
             begin(trap);
             check(trap, &|| fault(trap));

@@ -66,6 +66,20 @@ fn a_file_that_is_not_a_database_is_moved_aside_and_the_newest_three_are_kept() 
     assert_eq!(marks, [2, 3, 4], "the oldest went first, and the bytes are as they were");
 }
 
+/// A process that was killed, or a power failure, may have left it: nothing was saved in it.
+#[test]
+fn an_empty_file_is_a_new_database() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(file(dir.path()), "").unwrap();
+    let store = reopen(dir.path());
+    assert_eq!(store.load("key").unwrap(), None);
+    store.save(&SaveEntry::new("key", "new")).unwrap();
+    drop(store);
+    let store = reopen(dir.path());
+    assert_eq!(store.load("key").unwrap().unwrap(), b"new");
+    assert_eq!((store.last_repair(), moved_aside(dir.path()).len()), (None, 0));
+}
+
 #[test]
 fn a_damaged_value_costs_that_value_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -10,7 +10,10 @@ use std::{
 
 use http::Response;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, advance, sleep, timeout};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::{Instant, advance, sleep, timeout},
+};
 use tower_breaker::{OnBodyEnd, State, classify::ServerErrorsAsFailures};
 
 use super::{
@@ -159,6 +162,34 @@ fn a_stall_is_noticed_in_any_runtime_or_none() {
     tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(read());
     tokio::runtime::Runtime::new().unwrap().block_on(read());
     block_on(read());
+}
+
+/// Nothing wakes the reader but the timer, and the runtime that has set it has ended.
+#[test]
+fn a_body_that_moves_to_another_runtime_is_watched_there() {
+    type Wait<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> Poll<()>;
+    let with_timers = || Builder::new_current_thread().enable_all().build().unwrap();
+    let without_timers = || Builder::new_current_thread().build().unwrap();
+    let first: [fn() -> Runtime; 2] = [with_timers, without_timers];
+    let second: [fn(Wait<'_>); 3] = [
+        |wait| Runtime::new().unwrap().block_on(poll_fn(wait)),
+        |wait| Builder::new_current_thread().build().unwrap().block_on(poll_fn(wait)),
+        |wait| block_on(poll_fn(wait)),
+    ];
+    for (first, second) in first.iter().flat_map(|first| second.map(|second| (first, second))) {
+        let settle = OnBodyEnd::new().stall_timeout(Duration::from_millis(300));
+        let setup = Setup::with(ServerErrorsAsFailures, settle);
+        let mut body = setup.body(Script::new([Data("half "), Pause]));
+        first().block_on(async {
+            body.frame().await.unwrap().unwrap();
+            let waits = poll_fn(|cx| Poll::Ready(pin!(body.frame()).poll(cx).is_pending()));
+            assert!(waits.await);
+        });
+        second(&mut |cx| {
+            assert!(pin!(body.frame()).poll(cx).is_pending());
+            if setup.counted() == (0, 1) { Poll::Ready(()) } else { Poll::Pending }
+        });
+    }
 }
 
 /// One timer serves all waits: it is not set anew for each frame.
