@@ -16,8 +16,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Of a [`Soonest`]: nothing is to be saved again.
 const NEVER: u64 = u64::MAX;
 
-/// When a snapshot is to be saved again: a tick, or 0 for never. The store's time goes on while this
-/// machine is suspended.
+/// When a snapshot is to be saved again: a tick, or 0 for never. The store's time goes on while
+/// this machine is suspended.
 #[derive(Default)]
 pub(super) struct RefreshTime(AtomicU64);
 

@@ -1,5 +1,5 @@
-//! A file system whose locks fail for a reason of its own, as one on a network may: nothing holds the
-//! folder, and no message says so.
+//! A file system whose locks fail for a reason of its own, as one on a network may: nothing holds
+//! the folder, and no message says so.
 //!
 //! A library takes the place of `flock` in the process. It is compiled here, which needs a C
 //! compiler.

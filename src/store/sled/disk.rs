@@ -3,8 +3,8 @@
 //! On Linux, sled's flush hands the data to the disk without the metadata that leads to them: after
 //! a power failure, a log that has grown since then ends where it ended before, and a new folder is
 //! empty. An `fdatasync` through another handle on the same file makes up for it. Summaries of the
-//! log, and the large pages of earlier versions, are in files of their own, which sled does not sync
-//! either, nor their folders.
+//! log, and the large pages of earlier versions, are in files of their own, which sled does not
+//! sync either, nor their folders.
 
 use std::{
     collections::BTreeSet,

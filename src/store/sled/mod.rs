@@ -71,9 +71,9 @@ use super::{
 ///   the next one creates the folder again. Breakers also notice it within a second while they are
 ///   idle, and save everything again.
 /// * **Damaged or unreadable**: sled's summaries of the log (`snap.*`), and if that does not help
-///   its settings (`conf`), are moved to the subfolder `damaged`, with a warning in the log, and the log is read
-///   without them. Then nothing is lost that the log holds. The files of the newest three repairs
-///   are kept.
+///   its settings (`conf`), are moved to the subfolder `damaged`, with a warning in the log, and
+///   the log is read without them. Then nothing is lost that the log holds. The files of the newest
+///   three repairs are kept.
 /// * **Still unreadable**: the folder is moved to `<folder>.corrupt-<seconds since 1970>`,
 ///   with a warning in the log, and a new one is created. The newest three of these are kept. A
 ///   folder that contains files of another program is not moved: [`StoreError::Unavailable`] names

@@ -1,5 +1,5 @@
-//! Large values: those that are kept in pieces, and those in folders of earlier versions, which sled
-//! has written to files of their own.
+//! Large values: those that are kept in pieces, and those in folders of earlier versions, which
+//! sled has written to files of their own.
 
 use std::{
     fs,
