@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
+    super::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver},
     altered::Altered,
-    fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, hasty, patient, until},
+    fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, hasty, patient, until},
 };
 use crate::{
     clock::tests::isolated::isolate,
-    handle,
     health::StoreHealth,
     store::{StateStore, StoreError},
 };
@@ -117,18 +117,44 @@ fn a_store_that_is_down_is_not_verified() {
     drop(attached);
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A breaker whose snapshots live for an hour.
+struct Mortal(Arc<Breaker>);
+
+impl SnapshotSource for Mortal {
+    fn encode(&self) -> Option<EncodedSnapshot> {
+        Some(EncodedSnapshot::whole(self.0.state().into_bytes(), Some(HOUR)))
+    }
+
+    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        self.0.restore(bytes)
+    }
+
+    fn take_over(&self, take_over: &TakeOver<'_>) {
+        self.0.take_over(take_over);
+    }
+
+    fn settings(&self) -> SaveSettings {
+        self.0.settings()
+    }
+
+    fn store_health(&self, health: &StoreHealth) {
+        self.0.store_health(health);
+    }
+}
+
 /// The store's time goes on meanwhile.
 #[test]
 fn a_suspend_uses_up_the_life_of_what_is_stored() {
     isolate("write_behind::tests::idle::a_suspend_uses_up_the_life_of_what_is_stored", |trap| {
         let store = Faulty::new(Fault::None);
         let expiring = Altered::of(&store).expires_by_itself();
-        let breaker = handle::Breaker::builder("a").store(expiring).build().unwrap();
-        breaker.try_acquire().unwrap().failure();
-        breaker.flush_blocking(LONG).unwrap();
+        let source = Arc::new(Mortal(Breaker::new("closed"))) as Arc<dyn SnapshotSource>;
+        let attached = attach_source(&expiring, "a", &source, &patient());
+        attached.flush_blocking(LONG).unwrap();
         let writes = store.writes.load(SeqCst);
-        // The snapshot of a closed circuit lives for an hour.
-        trap.suspend(Duration::from_secs(40 * 60));
+        trap.suspend(HOUR * 2 / 3);
         until("it is saved again", || store.writes.load(SeqCst) > writes);
     });
 }
