@@ -369,7 +369,7 @@ impl Breaker {
     /// The rejection of a call, which is counted.
     pub(crate) fn reject(&self, refusal: Refusal) -> Rejected {
         self.cell.count_call(CallEnd::Rejected);
-        self.reject_uncounted(refusal)
+        Rejected::new(self.shared.name_of_rejections(), refusal)
     }
 
     /// The rejection of what is no call.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     breaker::Permit,
     classify::{CloneClassifier, ErrorsAsFailures, MakeClassifier},
-    error::{Refusal, Rejected},
+    error::Refusal,
     handle::{Breaker, WaitHandle},
 };
 
@@ -293,11 +293,13 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         Poll::Pending
     }
 
-    /// An exempt request is no call, also where it is rejected.
     #[inline]
-    fn rejection(&self, refusal: Refusal, counts: bool) -> Rejected {
-        let Self { breaker, .. } = self;
-        if counts { breaker.reject(refusal) } else { breaker.reject_uncounted(refusal) }
+    fn reject_call<Request>(&mut self, request: Request, refusal: Refusal) -> R::Future
+    where
+        S: Service<Request>,
+        R: Reject<Request, S::Response, S::Error>,
+    {
+        self.reject.reject(request, self.breaker.reject(refusal))
     }
 }
 
@@ -364,8 +366,12 @@ where
             if R::WHILE_OPEN.waits() {
                 self.release_wait();
             }
-            let rejected = self.rejection(refusal, counts);
-            return ResponseFuture::rejected(self.reject.reject(request, rejected));
+            if O::PASSES_WHILE_OPEN && !counts {
+                // An exempt request is no call, also where it is rejected.
+                let rejected = self.breaker.reject_uncounted(refusal);
+                return ResponseFuture::rejected(self.reject.reject(request, rejected));
+            }
+            return ResponseFuture::rejected(self.reject_call(request, refusal));
         };
         if R::WHILE_OPEN.waits() {
             self.release_wait();

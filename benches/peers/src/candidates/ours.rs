@@ -8,9 +8,6 @@ use tower_breaker::{
 
 use crate::{CandidateService, Down, Inner, Rule, Scenario};
 
-/// As long as the name of a key's breaker: a long name is not copied with each rejection.
-const NAME: &str = "payments.eu-west-1a.example.com";
-
 pub(super) fn service<const COUNTED: bool>(
     scenario: Scenario,
     inner: Inner<COUNTED>,
@@ -35,7 +32,7 @@ fn builder(scenario: Scenario) -> CircuitBreakerLayerBuilder {
         Rule::SlowCalls => Trip::slow_call_rate(0.5, scenario.slower_than(), Window::calls(100)),
         Rule::TimeWindow => Trip::failure_rate(0.5, Window::time(Duration::from_secs(10))),
     };
-    CircuitBreakerLayer::builder(NAME)
+    CircuitBreakerLayer::builder("payments")
         .trip_on(rule)
         .recovery_timeout(Duration::from_secs(24 * 3600))
 }
