@@ -30,7 +30,10 @@ beside() {
     beside_log=$(mktemp)
     # A process group of its own.
     set -m
-    (renice -n 19 "$BASHPID" >/dev/null && "$@") >"$beside_log" 2>&1 </dev/null &
+    (
+        renice -n 19 "$BASHPID" >/dev/null
+        "$@"
+    ) >"$beside_log" 2>&1 </dev/null &
     set +m
     beside_job=$!
 }
