@@ -48,7 +48,7 @@
 //! ## Cost
 //!
 //! The end of a call adds one to a counter that its thread alone writes: no lock, and nothing that
-//! another thread waits for. A healthy call takes some 40 instructions more with it, and 2 to 3 ns
+//! another thread waits for. A healthy call takes some 60 instructions more with it, and 3 ns
 //! on the machine of the benches; with `Off`, none. Once a second, the timer thread collects
 //! the counters, if a recorder is installed.
 //!
