@@ -7,7 +7,7 @@ use std::{
 
 use super::retry_pause::RetryPause;
 
-/// How often what a server may have evicted is told to it again. A state may last for hours, and a
+/// How often a server is sent again what it may have evicted. A state may last for hours, and a
 /// replica that starts would not learn of it; a vote would not count.
 pub(super) const TELL_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -41,7 +41,7 @@ fn assigned(trips: impl IntoIterator<Item = Trip>) -> &'static Cell {
     cell
 }
 
-/// Whoever takes the lock records what was counted without it, so that has to be little.
+/// The next holder of the lock records what was counted without it, so that has to be little.
 #[test]
 fn no_call_touches_much_of_a_window_of_a_million_calls() {
     const SIZE: u32 = 1_000_000;

@@ -63,7 +63,7 @@ impl Agent {
     }
 
     /// Whether this replica has yet to tell the fleet what it has decided about the breaker: who
-    /// sets a state and asks about it learns that it is told.
+    /// sets a state and asks about it learns that it has been sent.
     fn waits(&self, ask: &Ask) -> bool {
         let Ask::Views { name, .. } = ask else { return false };
         self.names.get(name).into_iter().flatten().any(|id| self.changed.contains(id))

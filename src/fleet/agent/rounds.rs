@@ -1,4 +1,4 @@
-//! Rounds over all breakers: what the server may have forgotten is told, and what it knows is
+//! Rounds over all breakers: what the server may have forgotten is sent, and what it knows is
 //! asked for.
 //!
 //! With thousands of breakers, and many replicas that do so at one moment, as after the server was

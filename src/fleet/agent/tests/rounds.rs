@@ -77,7 +77,7 @@ fn a_round_that_an_error_has_interrupted_goes_on_where_it_stopped() {
     for breaker in &breakers {
         assert!(rig.shared(breaker).is_attached);
     }
-    // What is decided meanwhile is told.
+    // What is decided meanwhile is sent.
     let scripts = begin(&mut rig);
     breakers[0].force_open();
     rest(&mut rig);
