@@ -23,6 +23,12 @@ pub(super) struct CallResult {
     pub(super) elapsed: Option<Duration>,
 }
 
+struct CancelledProbe {
+    time_out: Duration,
+    /// It needs no lease, or has one.
+    may_decide: bool,
+}
+
 impl Machine {
     /// Whether recording a result of this call takes neither the time nor a transition, unless a
     /// rule trips: the common case, and the cheapest.
@@ -161,9 +167,9 @@ impl Machine {
 
     /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
-        let Some((time_out, may_decide)) = self.cancel_probe(ticket, effects) else { return };
-        if may_decide {
-            self.end_without_result(time_out, effects);
+        let Some(probe) = self.cancel_probe(ticket, effects) else { return };
+        if probe.may_decide {
+            self.end_without_result(probe.time_out, effects);
         } else {
             self.end_undecided(false);
         }
@@ -177,15 +183,14 @@ impl Machine {
         }
     }
 
-    /// Frees the slot of a probe that is cancelled. Returns how long it was out, and whether it may
-    /// decide something: it needs no lease, or has one.
-    fn cancel_probe(&mut self, ticket: Ticket, effects: &mut Effects) -> Option<(Duration, bool)> {
+    /// Frees the slot of a probe that is cancelled.
+    fn cancel_probe(&mut self, ticket: Ticket, effects: &mut Effects) -> Option<CancelledProbe> {
         let time_out = self.release_probe(ticket)?;
         let may_decide = self.return_lease(ticket.probe);
         effects.probe = Some(CallEnd::Cancelled);
         // By the attempt.
         effects.counts_changed = true;
-        Some((time_out, may_decide))
+        Some(CancelledProbe { time_out, may_decide })
     }
 
     /// Ends a call that was dropped before it had an outcome. A short one says nothing. A long

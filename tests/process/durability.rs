@@ -18,7 +18,7 @@ use crate::support::{
 
 pub(crate) const ACKNOWLEDGER: &str = "acknowledger";
 
-/// Values of this size have files of their own in sled.
+/// Larger than what sled keeps in one place.
 const LARGE: usize = 300_000;
 
 /// The role: writes to a store, and says after each write that it has returned.
