@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Dependencies of this crate's own model checking, which no user builds.
-INTERNAL = "cfg(tower_breaker_loom)"
 
 
 def parse(version):
@@ -32,8 +30,7 @@ def dependencies(meta):
     reached, waiting = set(), [meta["resolve"]["root"]]
     while waiting:
         for dependency in nodes[waiting.pop()]["deps"]:
-            used = any(kind["kind"] != "dev" and kind["target"] != INTERNAL
-                       for kind in dependency["dep_kinds"])
+            used = any(kind["kind"] != "dev" for kind in dependency["dep_kinds"])
             if used and dependency["pkg"] not in reached:
                 reached.add(dependency["pkg"])
                 waiting.append(dependency["pkg"])

@@ -1,8 +1,7 @@
 //! The breakers of a registry under loom: every interleaving of a few threads, up to three
 //! preemptions.
 //!
-//! `RUSTFLAGS="--cfg tower_breaker_loom" cargo test --release --lib --features keyed loom_tests
-//! --target-dir target/loom`
+//! `.ci/loom` runs them.
 //!
 //! The breakers are models: their own concurrency is checked by the models of `breaker`.
 

@@ -1,7 +1,7 @@
 //! The concurrent core under loom: every interleaving of a few threads, up to a number of
 //! preemptions (three, or `LOOM_MAX_PREEMPTIONS`).
 //!
-//! `RUSTFLAGS="--cfg tower_breaker_loom" cargo test --release --lib loom --target-dir target/loom`
+//! `.ci/loom` runs them.
 
 mod abandoned;
 mod dispatch;

@@ -1,7 +1,6 @@
 //! The places of a group under loom: every interleaving of a few threads, up to three preemptions.
 //!
-//! `RUSTFLAGS="--cfg tower_breaker_loom" cargo test --release --lib --features keyed loom_tests
-//! --target-dir target/loom`
+//! `.ci/loom` runs them.
 //!
 //! The map is a model (see `entries`), and so are the breakers: their own concurrency is checked by
 //! the models of `breaker`.
