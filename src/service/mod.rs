@@ -3,6 +3,7 @@
 mod aliases;
 #[cfg(feature = "http")]
 pub mod body;
+mod constructors;
 mod debug;
 pub mod future;
 mod gate;

@@ -106,25 +106,6 @@ pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResp
     record_when: O,
 }
 
-impl<S> CircuitBreaker<S> {
-    /// Wraps a service. Every `Err` is a failure, and a rejected call is an
-    /// [`Error::Rejected`](crate::Error::Rejected); a [layer](CircuitBreaker::layer) has other
-    /// options.
-    ///
-    /// ```
-    /// use tower::service_fn;
-    /// use tower_breaker::{Breaker, CircuitBreaker};
-    ///
-    /// let breaker = Breaker::builder("payments").build()?;
-    /// let client = service_fn(|amount: u32| async move { Ok::<_, std::io::Error>(amount) });
-    /// let client = CircuitBreaker::new(client, breaker);
-    /// # Ok::<(), tower_breaker::ConfigError>(())
-    /// ```
-    pub fn new(inner: S, breaker: Breaker) -> Self {
-        Self::with(inner, breaker, ErrorsAsFailures, RejectAsError, OnResponse)
-    }
-}
-
 impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     pub(super) fn with(inner: S, breaker: Breaker, classify: C, reject: R, record_when: O) -> Self {
         Self {

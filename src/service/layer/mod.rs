@@ -105,14 +105,6 @@ impl<C: CloneClassifier, R: Clone, O: Clone> Clone for CircuitBreakerLayer<C, R,
     }
 }
 
-impl CircuitBreaker<()> {
-    /// Returns a layer that wraps services with this breaker. Short for
-    /// [`CircuitBreakerLayer::new`].
-    pub fn layer(breaker: Breaker) -> CircuitBreakerLayer {
-        CircuitBreakerLayer::new(breaker)
-    }
-}
-
 impl<S, C: CloneClassifier, R: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, R, O> {
     type Service = CircuitBreaker<S, C, R, O>;
 
