@@ -26,6 +26,8 @@ use super::{
 use crate::{
     breaker::{
         cell::Cell,
+        effects::Effects,
+        machine::Machine,
         notify::Observer,
         sharing::{FleetState, Recorded, SharedView},
         status::Status,
@@ -101,6 +103,12 @@ impl FleetEntry {
         }
     }
 
+    /// Has the machine do something. `None` once the breaker is gone.
+    fn transact<T>(&self, work: impl FnOnce(&mut Machine, &mut Effects) -> T) -> Option<T> {
+        let observer = self.observer.upgrade()?;
+        self.cell.with_shared(&*observer, work)
+    }
+
     /// From here on, the machine says again that it has something to tell.
     pub(super) fn clear_mark(&self) {
         self.is_marked.store(false, Ordering::SeqCst);
@@ -114,17 +122,14 @@ impl FleetEntry {
 
     /// What the rate rules have recorded. `None` once the breaker is gone.
     pub(super) fn recorded(&self) -> Option<Recorded> {
-        let observer = self.observer.upgrade()?;
-        self.cell.with_shared(&*observer, |machine, _| machine.recorded())
+        self.transact(|machine, _| machine.recorded())
     }
 
     /// A rule is met by the calls of all replicas.
     pub(super) fn trip_together(&self, generation: u64, reason: Reason, failure_count: u64) {
-        if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, effects| {
-                machine.trip_together(generation, reason, failure_count, effects);
-            });
-        }
+        self.transact(|machine, effects| {
+            machine.trip_together(generation, reason, failure_count, effects);
+        });
     }
 
     /// What an operator wants to know of it, and the time. `None` once the breaker is gone.
@@ -157,9 +162,7 @@ impl FleetEntry {
         if is_joined {
             self.health.set_joined();
         }
-        if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _| machine.set_joined(is_joined));
-        }
+        self.transact(|machine, _| machine.set_joined(is_joined));
     }
 
     /// The command that tells the fleet what the machine has decided.
@@ -267,9 +270,7 @@ impl FleetEntry {
     }
 
     pub(super) fn forget_result(&self, serial: u64) {
-        if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _| machine.forget_result(serial));
-        }
+        self.transact(|machine, _| machine.forget_result(serial));
     }
 
     /// Takes note of an answer to a decision, and does what follows for the machine.
@@ -369,10 +370,7 @@ impl FleetEntry {
             by_hand: record.by_hand,
             remark: self.remark_under(record.fence.token),
         };
-        let Some(observer) = self.observer.upgrade() else { return true };
-        let adopted = self
-            .cell
-            .with_shared(&*observer, |machine, effects| machine.adopt(decisions, &fleet, effects));
+        let adopted = self.transact(|machine, effects| machine.adopt(decisions, &fleet, effects));
         let is_done = adopted.unwrap_or(true);
         self.is_behind &= !is_done;
         is_done
@@ -380,26 +378,19 @@ impl FleetEntry {
 
     fn keep_own(&mut self, decisions: u64) {
         self.is_behind = false;
-        if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _| machine.keep_own(decisions));
-        }
+        self.transact(|machine, _| machine.keep_own(decisions));
     }
 
     pub(super) fn grant(&self, token: u64, until: Tick) {
-        if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _| machine.grant(token, until));
-        }
+        self.transact(|machine, _| machine.grant(token, until));
     }
 
     /// Notes the next call that meets the open circuit.
     pub(super) fn watch_calls(&self) {
-        if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _| machine.watch_calls());
-        }
+        self.transact(|machine, _| machine.watch_calls());
     }
 
     pub(super) fn take_back(&self, token: u64) -> bool {
-        let Some(observer) = self.observer.upgrade() else { return true };
-        self.cell.with_shared(&*observer, |machine, _| machine.take_back(token)).unwrap_or(true)
+        self.transact(|machine, _| machine.take_back(token)).unwrap_or(true)
     }
 }
