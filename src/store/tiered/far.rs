@@ -1,113 +1,43 @@
-//! The far store and its thread: the only one that calls it, so that a far store that hangs keeps
-//! no other waiting.
+//! The handle of a far store. Callers wait for the store's thread for half a second at most.
 
 use std::{
-    collections::VecDeque,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak, mpsc},
+    sync::{Arc, MutexGuard, mpsc},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use super::{copy, health::FarHealth, pending::Pending};
+use super::{
+    far_thread::{FarContent, FarInner},
+    pending::Pending,
+};
 use crate::{
     clock::wall,
     health::StoreHealth,
-    metrics::StoreMetrics,
-    process::{EachProcess, Process},
+    process::Process,
     store::{
         drop_budget::{DropWait, LONGEST_DROP},
         error::StoreError,
         release::may_block,
         state_store::StateStore,
     },
-    sync::{caught, std_lock as lock},
+    sync::std_lock as lock,
 };
 
 /// How long a read waits for the far store.
 const READ_WAIT: Duration = Duration::from_millis(500);
 /// How long the last handle waits at most for what is not written yet. Drops share their time.
 const DROP_WAIT: Duration = Duration::from_millis(500);
-/// How long the far store is not called before it is asked whether what was saved is still there.
-const VERIFY: Duration = Duration::from_secs(1);
-/// How long a near store that cannot be read is left alone before it is copied again.
-const COPY_PAUSE: Duration = Duration::from_secs(5);
-
-type Read = Box<dyn FnOnce(&dyn StateStore) -> Result<(), StoreError> + Send>;
 
 const FORKED: &str = "this process was forked after the far store was first used, and has no \
      thread that writes to it: build circuit breakers after daemonizing";
 
-/// The far stores of this process.
-static ALL: EachProcess<Vec<Weak<FarInner>>> =
-    EachProcess::new([const { Mutex::new(Vec::new()) }; 4]);
-
-/// The label of the far store in metrics, which differs from that of the near one.
-fn label(near: &dyn StateStore, far: &dyn StateStore) -> String {
-    let label = far.label();
-    if label == near.label() { format!("{label}_far") } else { label.to_owned() }
-}
-
 /// A handle; its drop ends the thread.
 pub(super) struct Far(Arc<FarInner>);
 
-struct FarInner {
-    /// Is released when the last handle is dropped, however long a call of the far store takes.
-    near: Weak<dyn StateStore>,
-    store: Arc<dyn StateStore>,
-    metrics: StoreMetrics,
-    content: Mutex<Content>,
-    wake: Condvar,
-    /// The thread has ended, or written everything.
-    idle: Condvar,
-    /// The process in which the thread first ran.
-    process: OnceLock<Process>,
-    /// When it was noticed that this is another one.
-    forked_since: OnceLock<SystemTime>,
-}
-
-#[derive(Default)]
-struct Content {
-    pending: Pending,
-    reads: VecDeque<Read>,
-    health: FarHealth,
-    /// When the far store gets what the near store holds, because it may have lost what it held.
-    copy_due: Option<Instant>,
-    is_writing: bool,
-    is_running: bool,
-    is_closed: bool,
-}
-
-impl Content {
-    /// Keeps what waits within bounds. If something was dropped, the far store gets everything that
-    /// the near one still holds.
-    fn shed(&mut self) {
-        if self.pending.shed() {
-            self.copy_due = Some(Instant::now());
-        }
-    }
-}
-
 impl Far {
     pub(super) fn new(near: &Arc<dyn StateStore>, store: Arc<dyn StateStore>) -> Self {
-        let label = label(&**near, &*store);
-        let metrics = StoreMetrics::new(&label);
-        let content = Content { health: FarHealth::new(&label), ..Content::default() };
-        let shared = Arc::new(FarInner {
-            near: Arc::downgrade(near),
-            store,
-            metrics,
-            content: Mutex::new(content),
-            wake: Condvar::new(),
-            idle: Condvar::new(),
-            process: OnceLock::new(),
-            forked_since: OnceLock::new(),
-        });
-        if let Some(mut all) = ALL.claim() {
-            all.retain(|far| far.strong_count() > 0);
-            all.push(Arc::downgrade(&shared));
-        }
-        Self(shared)
+        Self(FarInner::new(near, store))
     }
 
     /// Has something written.
@@ -184,8 +114,8 @@ impl Far {
         }
     }
 
-    /// Whether this process was forked from the one that has the thread. Its locks may be held for
-    /// ever then.
+    /// Whether this process was forked from the one that has the thread. Its locks may be held
+    /// forever then.
     fn is_forked(&self) -> bool {
         self.0.process.get().is_some_and(|process| *process != Process::current())
     }
@@ -201,7 +131,7 @@ impl Far {
     }
 
     /// Locks the content, and starts the thread if there is none.
-    fn content(&self) -> MutexGuard<'_, Content> {
+    fn content(&self) -> MutexGuard<'_, FarContent> {
         let mut content = lock(&self.0.content);
         if !content.is_running {
             let shared = Arc::clone(&self.0);
@@ -251,151 +181,11 @@ impl Drop for Far {
         let mut content = lock(&self.0.content);
         content.is_closed = true;
         self.0.wake.notify_all();
-        let busy = |content: &mut Content| {
+        let busy = |content: &mut FarContent| {
             let has_work = content.is_writing || !content.pending.is_empty();
             content.is_running && has_work && !content.health.is_degraded()
         };
         let _ = self.0.idle.wait_timeout_while(content, longest, busy);
-    }
-}
-
-/// What the thread does next.
-enum Work {
-    Read(Read),
-    Write(Box<Pending>),
-    Copy,
-    Verify,
-    End,
-}
-
-impl FarInner {
-    fn run(&self) {
-        loop {
-            let work = self.next();
-            let done = match work {
-                Work::End => break,
-                Work::Read(read) => self.call(read),
-                Work::Write(pending) => self.write(*pending),
-                Work::Copy => self.copy(),
-                Work::Verify => self.call(StateStore::verify),
-            };
-            self.conclude(done);
-        }
-        let mut content = lock(&self.content);
-        content.is_running = false;
-        drop(content);
-        self.idle.notify_all();
-        // Without this one: an alert on a store that is gone ends.
-        self.metrics.record_gauges(|| self.gauges());
-    }
-
-    fn next(&self) -> Work {
-        let mut content = lock(&self.content);
-        let verify_at = Instant::now() + VERIFY;
-        loop {
-            let now = Instant::now();
-            let retry_at = content.health.retry_at();
-            let may_try = retry_at.is_none_or(|at| at <= now);
-            if may_try && !content.pending.is_empty() {
-                content.is_writing = true;
-                return Work::Write(Box::new(content.pending.take()));
-            }
-            // After what was written before it.
-            if let Some(read) = content.reads.pop_front() {
-                return Work::Read(read);
-            }
-            if content.is_closed {
-                // What is left is in the near store.
-                return Work::End;
-            }
-            if may_try && content.copy_due.is_some_and(|due| due <= now) {
-                content.copy_due = None;
-                return Work::Copy;
-            }
-            let due = retry_at.unwrap_or(verify_at);
-            if due <= now {
-                return Work::Verify;
-            }
-            let waited = self.wake.wait_timeout(content, due - now);
-            content = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        }
-    }
-
-    fn write(&self, mut pending: Pending) -> Result<(), StoreError> {
-        let mut written = self.metrics.record_write(|| self.call(|store| pending.write(store)));
-        if written.as_ref().is_err_and(|error| !error.is_outage()) {
-            written = self.call(|store| pending.write_each(store));
-        }
-        let mut content = lock(&self.content);
-        content.pending.put_back(pending);
-        content.shed();
-        content.is_writing = false;
-        written
-    }
-
-    fn copy(&self) -> Result<(), StoreError> {
-        let copied = self.call(|store| copy::copy(&self.near, store));
-        let pause = match copied {
-            Ok(true) => return Ok(()),
-            // No trouble of the far store.
-            Ok(false) => COPY_PAUSE,
-            // The health of the far store has a pause of its own.
-            Err(_) => Duration::ZERO,
-        };
-        lock(&self.content).copy_due = Some(Instant::now() + pause);
-        copied.map(drop)
-    }
-
-    /// A panic of the store is an error.
-    fn call<T>(
-        &self,
-        job: impl FnOnce(&dyn StateStore) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        lock(&self.content).health.begin_call(Instant::now());
-        let called = caught(|| job(&*self.store));
-        lock(&self.content).health.end_call();
-        called.unwrap_or_else(|panic| Err(StoreError::panicked(&panic)))
-    }
-
-    fn conclude(&self, done: Result<(), StoreError>) {
-        let mut content = lock(&self.content);
-        match done {
-            Ok(()) => {
-                if content.health.worked() {
-                    content.copy_due = Some(Instant::now());
-                }
-            }
-            Err(error) => {
-                content.health.failed(&error.to_string(), Instant::now());
-                // Reads do not wait for a store that fails.
-                content.reads.clear();
-            }
-        }
-        if content.pending.is_empty() || content.health.is_degraded() {
-            self.idle.notify_all();
-        }
-        content.health.take_degraded();
-        drop(content);
-        self.record_gauges();
-    }
-
-    fn record_gauges(&self) {
-        self.metrics.record_gauges(|| self.gauges());
-    }
-
-    /// Whether all far stores with this label work, and how many keys wait for them.
-    fn gauges(&self) -> (bool, usize) {
-        let all = ALL.lock();
-        let all = all.map(|all| all.iter().filter_map(Weak::upgrade).collect::<Vec<_>>());
-        let all = all.unwrap_or_default();
-        let same = all.iter().filter(|far| far.metrics == self.metrics);
-        same.fold((true, 0), |(all_work, pending), far| {
-            let content = lock(&far.content);
-            if content.is_closed && !content.is_running {
-                return (all_work, pending);
-            }
-            (all_work && !content.health.is_degraded(), pending + content.pending.len())
-        })
     }
 }
 

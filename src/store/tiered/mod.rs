@@ -2,6 +2,7 @@
 
 mod copy;
 mod far;
+mod far_thread;
 mod health;
 mod listing;
 mod merge;
