@@ -39,6 +39,9 @@ const FLOORS: [(u8, &[&str]); 8] = [
     ),
 ];
 
+/// The most lines of a file, with its documentation and its unit tests.
+const LONGEST_FILE: usize = 400;
+
 /// What a module must never import.
 const NEVER: [(&str, &[&str]); 10] = [
     ("breaker", &["tokio", "tower_service", "tower_layer", "http", "tracing", "std::fs"]),
@@ -115,6 +118,20 @@ fn every_module_has_a_floor() {
     let listed: BTreeSet<&str> = FLOORS.iter().flat_map(|(_, modules)| *modules).copied().collect();
     let missing: Vec<_> = found.difference(&listed).collect();
     assert!(missing.is_empty(), "modules without a floor: {missing:?}");
+}
+
+/// A file that grows beyond that holds a second idea.
+#[test]
+fn no_file_is_longer_than_400_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in ["src", "tests"] {
+        collect(&root.join(folder), &mut paths);
+    }
+    assert!(paths.len() > 700, "the files are found: {}", paths.len());
+    let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
+    paths.retain(|path| lines(path) > LONGEST_FILE);
+    assert!(paths.is_empty(), "longer: {paths:#?}");
 }
 
 /// The tables of files are what a reader begins with.

@@ -18,6 +18,7 @@ mod names;
 mod news;
 mod operators;
 mod outages;
+mod probes;
 mod processes;
 mod proxy;
 mod remarks;
