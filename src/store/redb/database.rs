@@ -313,13 +313,7 @@ impl Database {
         failure: &Failure,
     ) -> Result<(), StoreError> {
         Self::close(state);
-        let folder = self.folder.display();
-        let failed = |error: Failure| match error {
-            Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
-                error.into_store_error(&self.folder)
-            }
-            _ => StoreError::Unavailable(self.not_repaired(failure, &error).into()),
-        };
+        let failed = |error| self.repair_error(failure, error);
         // Locked until the new file is in its place.
         let (_old, saved) = repair::salvage(&self.file()).map_err(failed)?;
         let kept_as = match repair::replace(&self.folder, &self.file(), &saved) {
@@ -332,24 +326,20 @@ impl Database {
             }
             replaced => replaced.map_err(failed)?,
         };
-        let (values, records) = (saved.values.len(), saved.histories.len());
         let kept = kept_as.display();
         state.last_repair = Some(format!("moved the database aside to {kept}: {failure}"));
         metrics::quarantined(label, "folder");
-        log(|| {
-            tracing::warn!(
-                target: "tower_breaker",
-                %folder,
-                kept_as = %kept,
-                reason = %failure,
-                values,
-                records,
-                "redb database is corrupt: moved it aside and copied what can be read into a new \
-                 one; breakers that start now and whose state is not in it start closed; delete \
-                 the moved file when it is no longer needed",
-            );
-        });
+        repair::warn_replaced(&self.folder, &kept_as, &saved, failure);
         Ok(())
+    }
+
+    fn repair_error(&self, failure: &Failure, error: Failure) -> StoreError {
+        match error {
+            Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
+                error.into_store_error(&self.folder)
+            }
+            _ => StoreError::Unavailable(self.not_repaired(failure, &error).into()),
+        }
     }
 }
 

@@ -84,6 +84,25 @@ pub(super) fn replace(folder: &Path, file: &Path, saved: &Salvage) -> Result<Pat
     Ok(kept_as)
 }
 
+/// Says that a corrupt database was replaced.
+pub(super) fn warn_replaced(folder: &Path, kept_as: &Path, saved: &Salvage, reason: &Failure) {
+    let (folder, kept_as) = (folder.display(), kept_as.display());
+    let (values, records) = (saved.values.len(), saved.histories.len());
+    log(|| {
+        tracing::warn!(
+            target: "tower_breaker",
+            %folder,
+            %kept_as,
+            %reason,
+            values,
+            records,
+            "redb database is corrupt: moved it aside and copied what can be read into a new one; \
+             breakers that start now and whose state is not in it start closed; delete the moved \
+             file when it is no longer needed",
+        );
+    });
+}
+
 /// What tests pretend on their own thread.
 #[cfg(test)]
 pub(super) mod seam {
