@@ -18,7 +18,7 @@ use super::{
     preload::Preload,
     record,
     removal::keys_of_snapshot,
-    source::Part,
+    source::{EncodedSnapshot, Part},
     states::{Item, ReadState},
     write_each::write_each,
 };
@@ -219,9 +219,42 @@ impl BatchReport {
     }
 
     fn save(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
-        let mut saving = Vec::new();
-        let mut parts = Vec::new();
-        let mut snapshots = Vec::new();
+        let (saving, snapshots) = self.encode(items);
+        if snapshots.is_empty() {
+            return;
+        }
+        self.is_conclusive = true;
+        self.saved.get_or_insert(false);
+        preload.forget(snapshots.iter().map(|snapshot| snapshot.key.as_str()));
+        let is_saved = write_each(
+            &snapshots,
+            |snapshots| client.save_all(snapshots),
+            |snapshot| client.save(snapshot),
+            |index, error| self.note(error, &items[saving[index].0].entry),
+        );
+        let mut saved = Vec::with_capacity(saving.len());
+        let written = saving.into_iter().zip(&snapshots).zip(is_saved);
+        for (((index, part), snapshot), is_saved) in written {
+            let item = &mut items[index];
+            item.entry.set_saved(is_saved.then_some(&part));
+            if is_saved {
+                note_life(client, &item.entry, &part, snapshot.ttl);
+                item.is_saved = true;
+                saved.push(index);
+            } else {
+                if snapshot.state_changed {
+                    item.entry.keep_state_changed();
+                }
+                self.fail(item);
+            }
+        }
+        self.append(client, items, saved);
+    }
+
+    /// The newest snapshots of the entries that can be saved and are marked; for each, the index of
+    /// its item, and what it is a part of.
+    fn encode(&mut self, items: &mut [Item]) -> (Vec<(usize, Part)>, Vec<SaveEntry>) {
+        let (mut saving, mut snapshots) = (Vec::new(), Vec::new());
         for (index, item) in items.iter_mut().enumerate() {
             let Item { entry, read, is_discarded, .. } = &*item;
             let can_save = *read == ReadState::Read && !*is_discarded && !entry.is_suspended();
@@ -235,18 +268,14 @@ impl BatchReport {
             let state_changed = item.entry.take_state_changed();
             match item.entry.encode_if_marked() {
                 Ok(None) => {}
-                Ok(Some(encoded)) => {
+                Ok(Some(EncodedSnapshot { value, ttl, part })) => {
                     item.is_encoded = true;
-                    let key = match encoded.part {
+                    let key = match part {
                         Part::Whole | Part::Base(_) => item.entry.key.clone(),
                         Part::Continuation => keys::recent(item.entry.name()),
                     };
-                    let mut snapshot = SaveEntry::new(key, encoded.value);
-                    snapshot.ttl = encoded.ttl;
-                    snapshot.state_changed = state_changed;
-                    saving.push(index);
-                    parts.push(encoded.part);
-                    snapshots.push(snapshot);
+                    snapshots.push(SaveEntry { key, value, ttl, state_changed });
+                    saving.push((index, part));
                 }
                 Err(_) => {
                     if state_changed {
@@ -258,34 +287,7 @@ impl BatchReport {
                 }
             }
         }
-        if snapshots.is_empty() {
-            return;
-        }
-        self.is_conclusive = true;
-        self.saved.get_or_insert(false);
-        preload.forget(snapshots.iter().map(|snapshot| snapshot.key.as_str()));
-        let is_saved = write_each(
-            &snapshots,
-            |snapshots| client.save_all(snapshots),
-            |snapshot| client.save(snapshot),
-            |index, error| self.note(error, &items[saving[index]].entry),
-        );
-        let mut saved = Vec::with_capacity(saving.len());
-        let written = saving.into_iter().zip(parts).zip(&snapshots).zip(is_saved);
-        for (((index, part), snapshot), is_saved) in written {
-            items[index].entry.set_saved(is_saved.then_some(&part));
-            if !is_saved && snapshot.state_changed {
-                items[index].entry.keep_state_changed();
-            }
-            if is_saved {
-                note_life(client, &items[index].entry, &part, snapshot.ttl);
-                items[index].is_saved = true;
-                saved.push(index);
-            } else {
-                self.fail(&mut items[index]);
-            }
-        }
-        self.append(client, items, saved);
+        (saving, snapshots)
     }
 
     /// Appends to the histories of entries that are saved. The state goes first: if only one of the
