@@ -4,14 +4,14 @@ use super::error::StoreError;
 
 /// Calls of which each is made whether or not others fail, until one meets an outage.
 #[derive(Default)]
-pub(in crate::store) struct Attempts {
+pub(crate) struct Attempts {
     is_down: bool,
 }
 
 impl Attempts {
     /// Makes the call, unless an outage was met. Returns whether it was made and worked; `note`
     /// gets its error.
-    pub(in crate::store) fn works(
+    pub(crate) fn works(
         &mut self,
         call: impl FnOnce() -> Result<(), StoreError>,
         note: impl FnOnce(StoreError),

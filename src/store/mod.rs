@@ -125,6 +125,7 @@ mod state_store;
 mod tiered;
 
 pub use crate::{error::FlushError, health::StoreHealth};
+pub(crate) use attempts::Attempts;
 pub(crate) use drop_budget::{DropWait, LONGEST_DROP};
 pub use entry::SaveEntry;
 pub use error::StoreError;

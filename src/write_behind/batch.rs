@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    client::{StoreClient, is_outage},
+    client::StoreClient,
     early,
     entry::Entry,
     health::Report,
@@ -86,13 +86,13 @@ impl BatchReport {
     }
 
     pub(super) fn is_outage(&self) -> bool {
-        self.error.as_ref().is_some_and(|(error, _)| is_outage(error))
+        self.error.as_ref().is_some_and(|(error, _)| error.is_outage())
     }
 
     /// What went wrong, and for which breaker, unless it would be the same for every one.
     pub(super) fn reason(&self) -> Option<String> {
         let (error, name) = self.error.as_ref()?;
-        Some(if is_outage(error) {
+        Some(if error.is_outage() {
             error.to_string()
         } else {
             format!("{error} (circuit breaker {name:?})")
@@ -117,7 +117,7 @@ impl BatchReport {
 
     fn note(&mut self, error: StoreError, entry: &Entry) {
         self.is_conclusive = true;
-        if self.error.is_none() || (is_outage(&error) && !self.is_outage()) {
+        if self.error.is_none() || (error.is_outage() && !self.is_outage()) {
             self.error = Some((error, entry.name().to_owned()));
         }
     }
@@ -150,7 +150,7 @@ impl BatchReport {
                     }
                     Err(error) => {
                         let is_new = before == ReadState::Unread;
-                        let (is_outage, now) = (is_outage(&error), Instant::now());
+                        let (is_outage, now) = (error.is_outage(), Instant::now());
                         client.health().note_unreadable(is_new, is_outage, now);
                         self.note(error, &item.entry);
                     }
@@ -182,7 +182,7 @@ impl BatchReport {
                     keys.push(of_one);
                 }
                 // It can be deleted all the same.
-                Err(error) if !is_outage(&error) => {
+                Err(error) if !error.is_outage() => {
                     deleting.push(index);
                     keys.push(vec![item.entry.key.clone()]);
                 }

@@ -270,8 +270,3 @@ impl StoreClient {
         self.monitor.metrics.record_write(write)
     }
 }
-
-/// Whether every other call would meet this error too.
-pub(super) fn is_outage(error: &StoreError) -> bool {
-    matches!(error, StoreError::Unavailable(_) | StoreError::Misconfigured(_))
-}

@@ -12,13 +12,8 @@ use std::{
 };
 
 use super::{
-    client::{StoreClient, is_outage},
-    entry::Entry,
-    keys,
-    pending_history::HISTORY_LIMIT,
-    preload::Preload,
-    record,
-    removal::keys_of_snapshot,
+    client::StoreClient, entry::Entry, keys, pending_history::HISTORY_LIMIT, preload::Preload,
+    record, removal::keys_of_snapshot,
 };
 use crate::{snapshot::Snapshot, store::StoreError, sync::log};
 
@@ -172,7 +167,7 @@ fn remove_one(client: &StoreClient, key: &str) -> Result<(), StoreError> {
 /// A failure for one key does not end the sweep, unless the store is down.
 fn go_on(key: &str, done: Result<(), StoreError>) -> Result<(), StoreError> {
     match done {
-        Err(error) if !is_outage(&error) => {
+        Err(error) if !error.is_outage() => {
             log(|| {
                 tracing::debug!(
                     target: "tower_breaker", key, %error,

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     batch::{self, BatchReport},
-    client::{Monitor, StoreClient, is_outage},
+    client::{Monitor, StoreClient},
     config::WriteBehindConfig,
     content::{Batch, Lifecycle, NewEntry},
     entries::EntryId,
@@ -270,7 +270,7 @@ impl Worker {
     /// whichever call comes first, so an outage counts as that of a batch does: with the next
     /// retry, every breaker is saved again.
     fn note_failure(&self, error: &StoreError) {
-        if is_outage(error) {
+        if error.is_outage() {
             let report = Report::Outage { reason: error.to_string() };
             let change = self.client.health().report(report, false, Now::read());
             let _ = self.inbox.announce(change.announcement);
