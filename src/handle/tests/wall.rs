@@ -7,9 +7,12 @@ use std::{
 
 use super::with_other_clocks;
 use crate::{
-    clock::{ManualClock, tests::isolated::block_on},
+    clock::{
+        ManualClock,
+        tests::{Trap, isolated::block_on},
+    },
     config::Trip,
-    handle::Breaker,
+    handle::{Breaker, BreakerBuilder},
     history::HistoryQuery,
     snapshot::Snapshot,
     state::State,
@@ -23,16 +26,20 @@ fn before_1970() -> SystemTime {
     SystemTime::UNIX_EPOCH - 365 * DAY
 }
 
+fn builder(store: &(impl StateStore + Clone)) -> BreakerBuilder {
+    Breaker::builder("old")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .store(store.clone())
+}
+
 /// Lives a whole life on a store: opens, half-opens, closes, is set by hand, and is restored.
 fn lives(store: &(impl StateStore + Clone), advance: &dyn Fn(Duration)) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let build = || {
         let events = Arc::clone(&events);
-        Breaker::builder("old")
-            .trip_on(Trip::consecutive_failures(1))
-            .recovery_timeout(OPEN_TIME)
+        builder(store)
             .on_event(move |event| events.lock().unwrap().push(format!("{event:?}")))
-            .store(store.clone())
             .build()
             .unwrap()
     };
@@ -69,28 +76,33 @@ fn lives(store: &(impl StateStore + Clone), advance: &dyn Fn(Duration)) {
     assert!(events.lock().unwrap().len() >= 6);
 }
 
+/// Lives on each store, from this time on.
+fn lives_on_every_store(trap: &Trap, start: SystemTime) {
+    let advance = |time| trap.advance(time);
+    trap.set_wall(start);
+    lives(&MemoryStore::new(), &advance);
+    trap.set_wall(start);
+    let folder = tempfile::tempdir().unwrap();
+    lives(&FileStore::open(folder.path()).unwrap(), &advance);
+    #[cfg(feature = "sled")]
+    {
+        trap.set_wall(start);
+        let folder = tempfile::tempdir().unwrap();
+        lives(&crate::store::SledStore::open(folder.path()).unwrap(), &advance);
+    }
+    #[cfg(feature = "redb")]
+    {
+        trap.set_wall(start);
+        let folder = tempfile::tempdir().unwrap();
+        lives(&crate::store::RedbStore::open(folder.path()).unwrap(), &advance);
+    }
+}
+
 #[test]
 fn before_1970_a_breaker_lives_on_every_store() {
     with_other_clocks("wall::before_1970_a_breaker_lives_on_every_store", |trap| {
-        for wall in [before_1970(), SystemTime::UNIX_EPOCH - Duration::from_nanos(1)] {
-            trap.set_wall(wall);
-            let advance = |time| trap.advance(time);
-            lives(&MemoryStore::new(), &advance);
-            trap.set_wall(wall);
-            let folder = tempfile::tempdir().unwrap();
-            lives(&FileStore::open(folder.path()).unwrap(), &advance);
-            #[cfg(feature = "sled")]
-            {
-                trap.set_wall(wall);
-                let folder = tempfile::tempdir().unwrap();
-                lives(&crate::store::SledStore::open(folder.path()).unwrap(), &advance);
-            }
-            #[cfg(feature = "redb")]
-            {
-                trap.set_wall(wall);
-                let folder = tempfile::tempdir().unwrap();
-                lives(&crate::store::RedbStore::open(folder.path()).unwrap(), &advance);
-            }
+        for start in [before_1970(), SystemTime::UNIX_EPOCH - Duration::from_nanos(1)] {
+            lives_on_every_store(trap, start);
         }
     });
 }
@@ -101,25 +113,7 @@ fn before_1970_a_breaker_lives_on_every_store() {
 fn a_breaker_lives_over_the_ends_of_times_on_every_store() {
     with_other_clocks("wall::a_breaker_lives_over_the_ends_of_times_on_every_store", |trap| {
         for end in [1 << 31, 1 << 32, 9_007_199_254].map(Duration::from_secs) {
-            let set = || trap.set_wall(SystemTime::UNIX_EPOCH + end - OPEN_TIME / 2);
-            let advance = |time| trap.advance(time);
-            set();
-            lives(&MemoryStore::new(), &advance);
-            set();
-            let folder = tempfile::tempdir().unwrap();
-            lives(&FileStore::open(folder.path()).unwrap(), &advance);
-            #[cfg(feature = "sled")]
-            {
-                set();
-                let folder = tempfile::tempdir().unwrap();
-                lives(&crate::store::SledStore::open(folder.path()).unwrap(), &advance);
-            }
-            #[cfg(feature = "redb")]
-            {
-                set();
-                let folder = tempfile::tempdir().unwrap();
-                lives(&crate::store::RedbStore::open(folder.path()).unwrap(), &advance);
-            }
+            lives_on_every_store(trap, SystemTime::UNIX_EPOCH + end - OPEN_TIME / 2);
         }
     });
 }
@@ -130,14 +124,7 @@ fn an_open_circuit_is_restored_open_over_the_ends_of_times() {
         for end in [1 << 31, 1 << 32, 9_007_199_254, 253_402_300_800, 900_000_000_000] {
             trap.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(end - 30));
             let store = MemoryStore::new();
-            let build = || {
-                Breaker::builder("old")
-                    .trip_on(Trip::consecutive_failures(1))
-                    .recovery_timeout(OPEN_TIME)
-                    .store(store.clone())
-                    .build()
-                    .unwrap()
-            };
+            let build = || builder(&store).build().unwrap();
             let breaker = build();
             breaker.try_acquire().unwrap().failure();
             block_on(breaker.flush()).unwrap();
@@ -158,16 +145,9 @@ fn before_1970_damaged_data_is_kept_aside() {
     with_other_clocks("wall::before_1970_damaged_data_is_kept_aside", |trap| {
         trap.set_wall(before_1970());
         let store = MemoryStore::new();
-        let build = || {
-            Breaker::builder("old")
-                .trip_on(Trip::consecutive_failures(1))
-                .store(store.clone())
-                .build()
-                .unwrap()
-        };
         let key = "circuit_breaker:old:state";
         store.save(&crate::store::SaveEntry::new(key, "{")).unwrap();
-        let breaker = build();
+        let breaker = builder(&store).build().unwrap();
         assert_eq!(breaker.state(), State::Closed);
         block_on(breaker.flush()).unwrap();
         let aside = store.load("circuit_breaker:old:quarantine").unwrap();
@@ -209,14 +189,7 @@ fn before_1970_what_is_left_of_a_state_is_taken_over() {
 fn a_wall_clock_that_jumps_before_1970_lengthens_no_open_time() {
     with_other_clocks("wall::a_wall_clock_that_jumps_before_1970_lengthens_no_open_time", |trap| {
         let store = MemoryStore::new();
-        let build = || {
-            Breaker::builder("old")
-                .trip_on(Trip::consecutive_failures(1))
-                .recovery_timeout(OPEN_TIME)
-                .store(store.clone())
-                .build()
-                .unwrap()
-        };
+        let build = || builder(&store).build().unwrap();
         let breaker = build();
         breaker.try_acquire().unwrap().failure();
         trap.advance(OPEN_TIME / 2);
