@@ -33,45 +33,34 @@ pub trait SetPreset: Sealed + Sized {
     fn set_grpc(self) -> Self::Grpc;
 }
 
-impl SetPreset for OnResponse {
-    type Http = Self;
-    type HttpWrapped<F> = WrapBody<Self, F>;
-    #[cfg(feature = "grpc")]
-    type Grpc = OnGrpcEnd;
+/// `.http()` changes nothing, and wraps the body if that is watched.
+macro_rules! kept_by_http {
+    ($record_when:ty, $own:pat => $grpc:expr) => {
+        impl SetPreset for $record_when {
+            type Http = Self;
+            type HttpWrapped<F> = WrapBody<Self, F>;
+            #[cfg(feature = "grpc")]
+            type Grpc = OnGrpcEnd;
 
-    fn set_http(self) -> Self {
-        self
-    }
+            fn set_http(self) -> Self {
+                self
+            }
 
-    fn set_http_wrapped<F>(self, wrap: F) -> WrapBody<Self, F> {
-        WrapBody::new(self, wrap)
-    }
+            fn set_http_wrapped<F>(self, wrap: F) -> WrapBody<Self, F> {
+                WrapBody::new(self, wrap)
+            }
 
-    #[cfg(feature = "grpc")]
-    fn set_grpc(self) -> OnGrpcEnd {
-        OnGrpcEnd::default()
-    }
+            #[cfg(feature = "grpc")]
+            fn set_grpc(self) -> OnGrpcEnd {
+                let $own = self;
+                $grpc
+            }
+        }
+    };
 }
 
-impl SetPreset for OnBodyEnd {
-    type Http = Self;
-    type HttpWrapped<F> = WrapBody<Self, F>;
-    #[cfg(feature = "grpc")]
-    type Grpc = OnGrpcEnd;
-
-    fn set_http(self) -> Self {
-        self
-    }
-
-    fn set_http_wrapped<F>(self, wrap: F) -> WrapBody<Self, F> {
-        WrapBody::new(self, wrap)
-    }
-
-    #[cfg(feature = "grpc")]
-    fn set_grpc(self) -> OnGrpcEnd {
-        OnGrpcEnd { on_body_end: self }
-    }
-}
+kept_by_http!(OnResponse, _ => OnGrpcEnd::default());
+kept_by_http!(OnBodyEnd, on_body_end => OnGrpcEnd { on_body_end });
 
 /// `.http()` goes back to recording a response when it arrives, and then there is no body to wrap.
 #[cfg(feature = "grpc")]
