@@ -22,7 +22,8 @@ pub(super) fn load(
         Ok(Some(bytes)) => restore(client, entry, &bytes)?,
         Ok(None) => ReadState::Read,
         Err(StoreError::Corrupt(error)) => {
-            warn_unreadable(client, entry, &error.to_string(), "nowhere: the store cannot read it");
+            let kept_as = "nowhere: the store cannot read it";
+            warn_damaged(client, entry, &error.to_string(), kept_as, None);
             ReadState::Read
         }
         Err(error) => return Err(error),
@@ -44,10 +45,7 @@ fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadStat
         Err(RestoreError::Corrupt { reason, adopted }) => {
             let key = keys::quarantine(entry.name());
             quarantine::keep_aside(client, &key, &reason, bytes)?;
-            match adopted {
-                Some(state) => warn_damaged(client, entry, &reason, &key, state),
-                None => warn_unreadable(client, entry, &reason, &key),
-            }
+            warn_damaged(client, entry, &reason, &key, adopted);
             // The next start must not meet it again.
             entry.mark(Urgency::Counts);
             Ok(ReadState::Read)
@@ -101,7 +99,23 @@ pub(crate) fn warn_older_counts(name: &str, error: &dyn Display) {
     });
 }
 
-fn warn_damaged(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str, state: State) {
+/// Says that a snapshot is damaged, and what the breaker starts with: the state that could be read
+/// nevertheless, if any.
+fn warn_damaged(
+    client: &StoreClient,
+    entry: &Entry,
+    reason: &str,
+    kept_as: &str,
+    adopted: Option<State>,
+) {
+    let message = if adopted.is_some() {
+        "damaged snapshot: the circuit breaker starts with the state that could be read, its \
+         counts are lost, and the bytes are kept under the key that kept_as says; \
+         delete them when they are no longer needed"
+    } else {
+        "unreadable snapshot: the circuit breaker starts closed, and the bytes are kept as kept_as \
+         says; delete them when they are no longer needed"
+    };
     metrics::quarantined(client.label(), "snapshot");
     log(|| {
         tracing::warn!(
@@ -110,25 +124,8 @@ fn warn_damaged(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str
             key = entry.key,
             kept_as,
             reason,
-            state = state.as_str(),
-            "damaged snapshot: the circuit breaker starts with the state that could be read, its \
-             counts are lost, and the bytes are kept under the key that kept_as says; \
-             delete them when they are no longer needed",
-        );
-    });
-}
-
-fn warn_unreadable(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str) {
-    metrics::quarantined(client.label(), "snapshot");
-    log(|| {
-        tracing::warn!(
-            target: "tower_breaker",
-            name = entry.name(),
-            key = entry.key,
-            kept_as,
-            reason,
-            "unreadable snapshot: the circuit breaker starts closed, and the bytes are kept as \
-             kept_as says; delete them when they are no longer needed",
+            state = adopted.map(State::as_str),
+            "{message}",
         );
     });
 }
