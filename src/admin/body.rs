@@ -13,9 +13,9 @@ use http_body::{Body, Frame, SizeHint};
 use super::events::EventStream;
 
 /// The body of an answer of [`Admin`](super::Admin): complete, or a stream of events.
-pub struct AdminBody(Content);
+pub struct AdminBody(BodyContent);
 
-enum Content {
+enum BodyContent {
     /// `None` once it was read.
     Complete(Option<Bytes>),
     Events(Box<EventStream>),
@@ -23,17 +23,17 @@ enum Content {
 
 impl AdminBody {
     pub(super) fn events(stream: EventStream) -> Self {
-        Self(Content::Events(Box::new(stream)))
+        Self(BodyContent::Events(Box::new(stream)))
     }
 
     pub(super) const fn empty() -> Self {
-        Self(Content::Complete(None))
+        Self(BodyContent::Complete(None))
     }
 }
 
 impl From<Bytes> for AdminBody {
     fn from(bytes: Bytes) -> Self {
-        Self(Content::Complete(Some(bytes)))
+        Self(BodyContent::Complete(Some(bytes)))
     }
 }
 
@@ -46,25 +46,25 @@ impl Body for AdminBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match &mut self.0 {
-            Content::Complete(bytes) => bytes.take(),
-            Content::Events(stream) => std::task::ready!(stream.poll_next(cx)),
+            BodyContent::Complete(bytes) => bytes.take(),
+            BodyContent::Events(stream) => std::task::ready!(stream.poll_next(cx)),
         };
         Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Content::Complete(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Content::Events(_) => false,
+            BodyContent::Complete(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            BodyContent::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Content::Complete(bytes) => {
+            BodyContent::Complete(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Events(_) => SizeHint::default(),
+            BodyContent::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -9,8 +9,8 @@ use super::{
     id,
 };
 use crate::{
-    breaker::status::Status, config::Trip, event::Reason, handle::Breaker, health::StoreHealth,
-    seconds::since_epoch, state::State,
+    breaker::status::BreakerStatus, config::Trip, event::Reason, handle::Breaker,
+    health::StoreHealth, seconds::since_epoch, state::State,
 };
 
 /// A breaker as JSON. Times are in seconds since 1970.
@@ -52,7 +52,7 @@ struct StoreView {
 
 impl BreakerView {
     pub(super) fn of(breaker: &Breaker, group: Option<&str>, is_vital: bool) -> Self {
-        let Status { state, since, until, reason, remark, stats, config } = breaker.status();
+        let BreakerStatus { state, since, until, reason, remark, stats, config } = breaker.status();
         let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
         let has_window =
             config.trip_on.iter().any(|trip| !matches!(trip, Trip::ConsecutiveFailures(_)));

@@ -11,7 +11,7 @@ use crate::{
 /// however large the windows are.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "a fleet shows a part of it"))]
-pub(crate) struct Status {
+pub(crate) struct BreakerStatus {
     pub(crate) state: State,
     /// When the state began. `None` if the breaker began with it.
     pub(crate) since: Option<SystemTime>,
@@ -26,13 +26,13 @@ pub(crate) struct Status {
 
 impl Machine {
     /// The status of a machine that was brought up to `now`.
-    pub(crate) fn status(&self, now: Reading) -> Status {
+    pub(crate) fn status(&self, now: Reading) -> BreakerStatus {
         let origin = self.origin.as_deref();
         let until = match &self.phase {
             Phase::Open { until, .. } => Some(*until),
             phase => phase.manual_until(),
         };
-        Status {
+        BreakerStatus {
             state: self.state(),
             since: origin.map(|origin| now.wall_at(origin.since)),
             until: until.map(|until| now.wall_at(until)),

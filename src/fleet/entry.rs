@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use super::{
     health::BreakerHealth,
     protocol::{
-        command::{Answer, Command, Request, Voter},
+        command::{Answer, FleetCommand, Request, Voter},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms, Vote},
         record::{Micros, Record},
@@ -30,7 +30,7 @@ use crate::{
         machine::Machine,
         notify::Observer,
         sharing::{FleetState, Recorded, SharedView},
-        status::Status,
+        status::BreakerStatus,
     },
     clock::Tick,
     config::Config,
@@ -73,7 +73,7 @@ pub(super) enum Submission {
     Send {
         decisions: u64,
         decision: Decision,
-        command: Command,
+        command: FleetCommand,
         sent_at: Micros,
     },
 }
@@ -136,7 +136,7 @@ impl FleetEntry {
     pub(super) fn report(&self) -> Option<(BreakerView, SystemTime)> {
         let observer = self.observer.upgrade()?;
         self.cell.inspect_owned(&*observer, |machine, now| {
-            let Status { state, since, until, reason, stats, .. } = machine.status(now);
+            let BreakerStatus { state, since, until, reason, stats, .. } = machine.status(now);
             let view = BreakerView {
                 state,
                 since,
@@ -219,7 +219,7 @@ impl FleetEntry {
     }
 
     /// What was said about the state that the command tells the server.
-    pub(super) fn remark_of(&self, command: &Command) -> Option<Arc<Remark>> {
+    pub(super) fn remark_of(&self, command: &FleetCommand) -> Option<Arc<Remark>> {
         match command.request {
             Request::Set { token, .. } => self.remark_under(token),
             Request::Join(record) => self.remark_under(record.fence.token),
@@ -256,7 +256,7 @@ impl FleetEntry {
         &self,
         view: &SharedView,
         settings: &Settings,
-    ) -> Option<(u64, Command)> {
+    ) -> Option<(u64, FleetCommand)> {
         let end = *view.results.first()?;
         let decision = Decision {
             cause: to_cause(Reason::ProbesSucceeded, Some(end)),
@@ -294,7 +294,7 @@ impl FleetEntry {
     }
 
     /// The command that casts a vote again after the server's clock has stepped.
-    pub(super) fn recast(&self, settings: &Settings) -> Option<(Command, SharedView)> {
+    pub(super) fn recast(&self, settings: &Settings) -> Option<(FleetCommand, SharedView)> {
         let vote = self.vote.as_ref()?;
         let view = self.view()?;
         let (terms, now) = (self.terms(&view, settings), to_micros(view.now));
@@ -302,7 +302,7 @@ impl FleetEntry {
     }
 
     /// The command that puts the end of the state right after the server's clock has stepped.
-    pub(super) fn limit(&self) -> Option<(Command, SharedView)> {
+    pub(super) fn limit(&self) -> Option<(FleetCommand, SharedView)> {
         self.member.seen().until?;
         let view = self.view()?;
         Some((self.member.limit(to_micros(view.now))?, view))
@@ -316,7 +316,7 @@ impl FleetEntry {
     /// The command that withdraws the last vote if it counts no longer: its time is over, or this
     /// replica has closed before. The vote is kept until it is [forgotten](Self::forget_vote), so
     /// that the command is sent again if it fails.
-    pub(super) fn end_vote(&mut self, settings: &Settings) -> Option<Command> {
+    pub(super) fn end_vote(&mut self, settings: &Settings) -> Option<FleetCommand> {
         let view = self.view()?;
         let now = to_micros(view.now);
         let vote = self.vote.as_mut()?;
@@ -334,7 +334,7 @@ impl FleetEntry {
     }
 
     /// The command that withdraws the last vote, whether or not it counts.
-    pub(super) fn withdrawal(&self, settings: &Settings) -> Option<Command> {
+    pub(super) fn withdrawal(&self, settings: &Settings) -> Option<FleetCommand> {
         let quorum = settings.agreement.quorum();
         self.member.withdraw(self.vote.as_ref()?, self.voter(settings), quorum)
     }

@@ -10,7 +10,7 @@ use redis::{ConnectionLike, FromRedisValue as _, RedisError, RedisResult};
 use super::{
     keys::Keys,
     pace::Pace,
-    protocol::{command::Command, record::Micros},
+    protocol::{command::FleetCommand, record::Micros},
     replica::{KEPT, PRESENCE},
     wire::{self, Told},
 };
@@ -25,7 +25,7 @@ use crate::{
 /// A command about the breaker of this name.
 pub(super) struct Addressed<'a> {
     pub(super) name: &'a str,
-    pub(super) command: Command,
+    pub(super) command: FleetCommand,
     /// What was said about the state in it.
     pub(super) remark: Option<Arc<Remark>>,
 }
@@ -102,7 +102,7 @@ impl Transport {
     pub(super) fn call(
         &mut self,
         name: &str,
-        command: Command,
+        command: FleetCommand,
     ) -> Result<super::protocol::command::Answer, StoreError> {
         let answer = self.call_all(&[Addressed { name, command, remark: None }])?.pop();
         answer.ok_or_else(|| StoreError::Other("no answer".into()))?.map(|(answer, _)| answer)

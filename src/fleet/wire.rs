@@ -6,7 +6,7 @@ use redis::{FromRedisValue as _, RedisResult, Value};
 
 use super::{
     protocol::{
-        command::{Answer, Command, Request, Status, Verdict, Voter},
+        command::{Answer, FleetCommand, Request, Status, Verdict, Voter},
         fence::Fence,
         record::{Micros, Record},
     },
@@ -16,7 +16,10 @@ use crate::{manual::Remark, state::State};
 
 /// The name of a command, and what it needs. A state that was set by hand takes with it what was
 /// said about that.
-pub(super) fn arguments(command: &Command, remark: Option<&Remark>) -> (&'static str, Vec<String>) {
+pub(super) fn arguments(
+    command: &FleetCommand,
+    remark: Option<&Remark>,
+) -> (&'static str, Vec<String>) {
     let said = || remark.map_or(String::new(), remark_text::write);
     let optional =
         |number: Option<Micros>| number.map_or(String::new(), |number| number.to_string());

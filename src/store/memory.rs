@@ -33,12 +33,12 @@ use crate::sync::std_lock as lock;
 /// ```
 #[derive(Clone, Default)]
 pub struct MemoryStore {
-    content: Arc<Mutex<Content>>,
+    content: Arc<Mutex<MemoryContent>>,
     label: Option<Arc<str>>,
 }
 
 #[derive(Default)]
-struct Content {
+struct MemoryContent {
     values: BTreeMap<String, Vec<u8>>,
     histories: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
 }

@@ -57,11 +57,13 @@ const NEVER: [(&str, &[&str]); 10] = [
 ];
 
 /// Words that name one type or constant of the crate.
-const ONE_MEANING: [&str; 30] = [
+const ONE_MEANING: [&str; 33] = [
     "Admitted",
     "Answer",
     "Backoff",
     "Call",
+    "Command",
+    "Content",
     "Entry",
     "Found",
     "Gate",
@@ -84,6 +86,7 @@ const ONE_MEANING: [&str; 30] = [
     "Snapshot",
     "Stage",
     "State",
+    "Status",
     "Trouble",
     "Verdict",
     "Waiting",

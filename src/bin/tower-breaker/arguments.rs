@@ -25,11 +25,11 @@ pub(super) struct Arguments {
     #[arg(long, global = true)]
     pub(super) json: bool,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum CliCommand {
     /// Shows what a store holds, on disk (sled, redb, or JSON files) or in Redis, and changes
     /// nothing.
     Inspect(Inspected),

@@ -22,7 +22,7 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 
 use self::{
-    arguments::{Arguments, Command},
+    arguments::{Arguments, CliCommand},
     client::Client,
     fault::Fault,
 };
@@ -30,18 +30,20 @@ use self::{
 fn run(Arguments { url, token_file, json, command }: Arguments) -> Result<String, Fault> {
     let client = |needs_token| Client::new(&url, token_file.as_deref(), needs_token);
     match command {
-        Command::Inspect(inspected) => inspect::run(&inspected, json),
-        Command::List(selection) => remote::list(&client(false)?, &selection, json),
-        Command::History { name, limit } => remote::history(&client(false)?, &name, limit, json),
-        Command::Watch { count } => watch::run(&client(false)?, count, json),
-        Command::ForceOpen(change) => remote::change(&client(true)?, "force-open", &change, json),
-        Command::Disable(change) => remote::change(&client(true)?, "disable", &change, json),
-        Command::MetricsOnly(change) => {
+        CliCommand::Inspect(inspected) => inspect::run(&inspected, json),
+        CliCommand::List(selection) => remote::list(&client(false)?, &selection, json),
+        CliCommand::History { name, limit } => remote::history(&client(false)?, &name, limit, json),
+        CliCommand::Watch { count } => watch::run(&client(false)?, count, json),
+        CliCommand::ForceOpen(change) => {
+            remote::change(&client(true)?, "force-open", &change, json)
+        }
+        CliCommand::Disable(change) => remote::change(&client(true)?, "disable", &change, json),
+        CliCommand::MetricsOnly(change) => {
             remote::change(&client(true)?, "metrics-only", &change, json)
         }
-        Command::Trip(change) => remote::note(&client(true)?, "trip", &change, json),
-        Command::Reset(change) => remote::note(&client(true)?, "reset", &change, json),
-        Command::Completions { shell } => {
+        CliCommand::Trip(change) => remote::note(&client(true)?, "trip", &change, json),
+        CliCommand::Reset(change) => remote::note(&client(true)?, "reset", &change, json),
+        CliCommand::Completions { shell } => {
             let mut command = Arguments::command();
             let name = command.get_name().to_owned();
             let mut text = Vec::new();

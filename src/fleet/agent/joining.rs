@@ -8,7 +8,7 @@ use std::{
 use super::{Agent, BEAT_INTERVAL, Link, SharedBreaker};
 use crate::{
     fleet::{
-        protocol::command::{Answer, Command},
+        protocol::command::{Answer, FleetCommand},
         transport::{Addressed, micros},
     },
     store::{StoreError, redis::RECONNECT_PAUSE},
@@ -65,7 +65,7 @@ impl Agent {
     /// Sends a command about each of these breakers at once. The answers are in their order.
     pub(super) fn call_all(
         &mut self,
-        commands: impl Iterator<Item = (u64, Command)>,
+        commands: impl Iterator<Item = (u64, FleetCommand)>,
     ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let Self { transport, breakers, .. } = self;
         let commands: Vec<_> = commands.collect();

@@ -32,7 +32,7 @@ use super::{
     leases::Leases,
     message::{Message, News},
     news::Signals,
-    protocol::{clock::ClockWatch, command::Command, counts::Ledger, record::Micros},
+    protocol::{clock::ClockWatch, command::FleetCommand, counts::Ledger, record::Micros},
     retry_pause::RetryPause,
     rounds::Rounds,
     settings::Settings,
@@ -93,7 +93,7 @@ pub(super) struct Agent {
 /// What the breaker of this name, which is gone, gives back.
 struct Released {
     name: SmolStr,
-    command: Command,
+    command: FleetCommand,
     /// Whether it has come too late before.
     is_last: bool,
     /// When it is of no use any more: what is given back has lapsed by itself.

@@ -8,7 +8,7 @@ use crate::{
     fleet::{
         entry::FleetEntry,
         leases::{Leases, Wish},
-        protocol::command::{Answer, Command, Request, Status},
+        protocol::command::{Answer, FleetCommand, Request, Status},
         transport::{Addressed, micros},
         wire::Told,
     },
@@ -27,7 +27,7 @@ struct Asked {
     view: SharedView,
     wish: Wish,
     lease: u64,
-    command: Command,
+    command: FleetCommand,
 }
 
 impl Agent {

@@ -9,7 +9,7 @@ use crate::{
     fleet::{
         entry::Submission,
         protocol::{
-            command::{Answer, Command, Request, Status},
+            command::{Answer, FleetCommand, Request, Status},
             member::{Decision, Next},
             record::Micros,
         },
@@ -134,7 +134,7 @@ impl Agent {
     }
 
     /// What to send for a breaker. `None`: nothing more.
-    fn next_command(&mut self, turn: &Turn) -> Option<(SharedView, Sent, Command)> {
+    fn next_command(&mut self, turn: &Turn) -> Option<(SharedView, Sent, FleetCommand)> {
         let SharedBreaker { entry, .. } = self.breakers.get_mut(&turn.id)?;
         let view = entry.view()?;
         if turn.joins_first {

@@ -8,7 +8,7 @@ use crate::state::State;
 
 /// A request of one replica about one breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Command {
+pub(crate) struct FleetCommand {
     /// The highest fence that the replica knows.
     pub(crate) seen: Fence,
     pub(crate) request: Request,

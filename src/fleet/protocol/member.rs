@@ -1,7 +1,7 @@
 //! A replica's side of one breaker.
 
 use super::{
-    command::{Answer, Command, ProbeResult, Request, Status, Verdict, Voter},
+    command::{Answer, FleetCommand, ProbeResult, Request, Status, Verdict, Voter},
     fence::Fence,
     record::{Micros, Record},
 };
@@ -116,7 +116,7 @@ impl Member {
         terms: &Terms,
         token: u64,
         now: Micros,
-    ) -> Option<Command> {
+    ) -> Option<FleetCommand> {
         let Terms { voter, quorum, .. } = *terms;
         let Vote { against, until, opens } = *vote;
         let open_for = until.saturating_sub(now);
@@ -125,7 +125,7 @@ impl Member {
     }
 
     /// The command that takes a vote back. `None` if the vote has been decided.
-    pub(crate) fn withdraw(&self, vote: &Vote, voter: Voter, quorum: u32) -> Option<Command> {
+    pub(crate) fn withdraw(&self, vote: &Vote, voter: Voter, quorum: u32) -> Option<FleetCommand> {
         let Vote { against, opens, .. } = *vote;
         // Without time, and so without a state that would need a token.
         let request = Request::Vote { voter, token: 0, open_for: 0, opens, quorum };
@@ -134,19 +134,19 @@ impl Member {
 
     /// The command that tells the server whose clock has stepped how much is left of the state, by
     /// this replica's clock. `None` for a state without an end.
-    pub(crate) fn limit(&self, now: Micros) -> Option<Command> {
+    pub(crate) fn limit(&self, now: Micros) -> Option<FleetCommand> {
         let left = self.seen.until?.saturating_sub(now);
         Some(self.command(Request::Limit { left }))
     }
 
     /// The command that tells the server what this replica knows.
-    pub(crate) fn join(&self, now: Micros) -> Command {
+    pub(crate) fn join(&self, now: Micros) -> FleetCommand {
         // From here on, its end is what is left of it.
         self.command(Request::Join(self.seen.rebased(now, 0)))
     }
 
-    pub(crate) fn command(&self, request: Request) -> Command {
-        Command { seen: self.seen.fence, request }
+    pub(crate) fn command(&self, request: Request) -> FleetCommand {
+        FleetCommand { seen: self.seen.fence, request }
     }
 
     /// The command that tells the server a decision; `None` if there is nothing to tell.
@@ -156,7 +156,7 @@ impl Member {
         terms: &Terms,
         token: u64,
         now: Micros,
-    ) -> Option<Command> {
+    ) -> Option<FleetCommand> {
         let left = decision.until.map(|until| until.saturating_sub(now));
         let opens = decision.opens;
         let request = match decision.cause {

@@ -2,10 +2,11 @@
 //! told the time, and free of I/O.
 //!
 //! From the bottom up: a [`Fence`](fence::Fence) orders the states of a breaker, a
-//! [`Record`](record::Record) is one of them, a [`Command`](command::Command) asks the server for
-//! another one, and a [`Member`](member::Member) is a replica's side of one breaker. The server's
-//! side is a Lua script; in the tests, a [reference](tests/server.rs) of it is model-checked
-//! together with the members, and the script is held to the reference on a real server.
+//! [`Record`](record::Record) is one of them, a [`FleetCommand`](command::FleetCommand) asks the
+//! server for another one, and a [`Member`](member::Member) is a replica's side of one breaker. The
+//! server's side is a Lua script; in the tests, a [reference](tests/server.rs) of it is
+//! model-checked together with the members, and the script is held to the reference on a real
+//! server.
 //!
 //! # Rules
 //!

@@ -9,7 +9,7 @@ use crate::{
     fleet::{
         counting::{Batch, Counted},
         protocol::{
-            command::{Command, Request},
+            command::{FleetCommand, Request},
             counts::{RuleKey, Tally},
             fence::Fence,
             tests::counter::Counter,
@@ -85,7 +85,7 @@ fn the_script_counts_as_the_reference_does() {
                     let token = fastrand::u64(1..);
                     let request =
                         Request::Set { token, state: State::Closed, lasts: None, opens: 0 };
-                    let command = Command { seen: stored, request };
+                    let command = FleetCommand { seen: stored, request };
                     stored = transport.borrow_mut().call("a", command).unwrap().record.fence;
                 }
                 Step::Ahead(buckets) => {

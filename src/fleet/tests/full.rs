@@ -13,7 +13,7 @@ use crate::{
     fleet::{
         counting::{Batch, Counted},
         protocol::{
-            command::{Command, Request, Voter},
+            command::{FleetCommand, Request, Voter},
             counts::{Bucket, RuleKey, Series, Tally},
             fence::Fence,
             tests::server::Server,
@@ -67,7 +67,7 @@ fn a_full_server_changes_nothing_but_what_makes_room() {
                 Step::Forget | Step::Clock(_) => {}
                 Step::Command(seen, request) => {
                     let seen = seen.fence(reference.stored());
-                    let command = Command { seen, request: *request };
+                    let command = FleetCommand { seen, request: *request };
                     let before = (fields(&server, KEY), news(&server));
                     set_full(&server, *is_full);
                     let answer = transport.borrow_mut().call("a", command);
@@ -105,7 +105,7 @@ fn a_vote_is_taken_back_on_a_full_server() {
     let mut vote = |open_for| {
         let request =
             Request::Vote { voter: Voter::of(1), token: 1, open_for, opens: 1, quorum: 2 };
-        transport.call("a", Command { seen: Fence::NONE, request })
+        transport.call("a", FleetCommand { seen: Fence::NONE, request })
     };
     vote(60_000_000).unwrap();
     set_full(&server, true);
@@ -125,7 +125,7 @@ fn a_full_server_keeps_the_counts_of_the_state_before_and_gives_counts_back() {
     let Counted::Sums { begun, .. } = answers[0] else { panic!("{answers:?}") };
     let before = fields(&server, COUNTS);
     let vote = Request::Vote { voter: Voter::of(1), token: 7, open_for: 1, opens: 1, quorum: 1 };
-    let seen = transport.call("a", Command { seen: Fence::NONE, request: vote }).unwrap();
+    let seen = transport.call("a", FleetCommand { seen: Fence::NONE, request: vote }).unwrap();
     let seen = seen.record.fence;
 
     set_full(&server, true);

@@ -22,7 +22,7 @@ use self::support::redis::RedisServer;
 use super::{
     keys::Keys,
     protocol::{
-        command::{Command, ProbeResult, Request, Status, Verdict, Voter},
+        command::{FleetCommand, ProbeResult, Request, Status, Verdict, Voter},
         fence::Fence,
         record::Record,
         tests::server::Server,
@@ -234,7 +234,7 @@ fn compare(server: &RedisServer, steps: impl Strategy<Value = Vec<Step>>) -> Sta
                 }
                 Step::Command(seen, request) => {
                     let seen = seen.fence(reference.stored());
-                    let command = Command { seen, request: *request };
+                    let command = FleetCommand { seen, request: *request };
                     let answer = transport.borrow_mut().call("a", command).unwrap();
                     let (expected, is_published) = reference.apply(answer.now, &command);
                     prop_assert_eq!(answer, expected, "{:?}", command);
@@ -321,7 +321,7 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     transport.beat("a").unwrap();
     transport.pretend_told(1, Duration::ZERO);
     let request = Request::Set { token: 1, state: State::ForcedOpen, lasts: None, opens: 0 };
-    let late = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+    let late = transport.call("a", FleetCommand { seen: Fence::NONE, request }).unwrap();
     assert_eq!((late.status, late.record), (Status::Late, Record::NONE));
     assert_eq!(server.command(&["EXISTS", KEY]), "0");
     // What a replica knows is fenced, so it is never too late.
@@ -329,7 +329,7 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     let fence = Fence { number: 3, token: 1 };
     let record = Record { fence, state: State::ForcedOpen, until: None, opens: 0, by_hand: true };
     let request = Request::Join(record);
-    let joined = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+    let joined = transport.call("a", FleetCommand { seen: Fence::NONE, request }).unwrap();
     assert_eq!((joined.status, joined.record), (Status::Done, record));
 }
 
@@ -340,7 +340,7 @@ fn a_record_outlives_its_use_by_a_day_and_a_state_by_hand_does_not_expire() {
     let mut transport = transport(&server);
     let mut set = |state, lasts| {
         let request = Request::Set { token: fastrand::u64(1..), state, lasts, opens: 0 };
-        transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+        transport.call("a", FleetCommand { seen: Fence::NONE, request }).unwrap();
         let ttl: i64 = server.command(&["TTL", KEY]).parse().unwrap();
         ttl
     };
@@ -354,7 +354,8 @@ fn a_record_outlives_its_use_by_a_day_and_a_state_by_hand_does_not_expire() {
 fn no_state_outlasts_its_time_although_the_clock_goes_back() {
     let Some(server) = RedisServer::start() else { return };
     let mut transport = transport(&server);
-    let mut call = |request| transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+    let mut call =
+        |request| transport.call("a", FleetCommand { seen: Fence::NONE, request }).unwrap();
     let lasts = 60_000_000;
     let request =
         Request::Vote { voter: Voter::of(1), token: 1, open_for: lasts, opens: 1, quorum: 1 };
@@ -375,7 +376,7 @@ fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
     let mut vote = |voter, open_for, quorum| {
         let request =
             Request::Vote { voter: Voter::of(voter), token: voter, open_for, opens: 1, quorum };
-        transport.call("a", Command { seen: Fence::NONE, request }).unwrap()
+        transport.call("a", FleetCommand { seen: Fence::NONE, request }).unwrap()
     };
     let lasts = 60_000_000;
     assert_eq!(vote(1, lasts, 3).status, Status::Counted);

@@ -8,7 +8,7 @@ use super::{support::redis::RedisServer, transport};
 use crate::{
     fleet::{
         protocol::{
-            command::{Command, Request},
+            command::{FleetCommand, Request},
             fence::Fence,
             record::Micros,
         },
@@ -111,7 +111,7 @@ fn the_scripts_know_who_is_there_as_the_reference_does() {
                     let token = fastrand::u64(1..);
                     let request =
                         Request::Set { token, state: State::Closed, lasts: None, opens: 0 };
-                    transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+                    transport.call("a", FleetCommand { seen: Fence::NONE, request }).unwrap();
                     reference.news += 1;
                 }
                 Step::Forget => {
@@ -139,7 +139,7 @@ fn what_is_left_of_a_fleet_that_was_given_up_expires() {
     let mut transport = transport(&server);
     let request =
         Request::Set { token: 1, state: State::ForcedOpen, lasts: Some(60_000_000), opens: 0 };
-    transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+    transport.call("a", FleetCommand { seen: Fence::NONE, request }).unwrap();
     transport.ask(1, "a").unwrap();
     transport.beat("a").unwrap();
     let keys = server.command(&["KEYS", "*"]);

@@ -91,7 +91,7 @@ pub struct FileStore {
 struct FileInner {
     path: PathBuf,
     /// The folder while it is open.
-    slot: Mutex<Option<Folder>>,
+    folder: Mutex<Option<Folder>>,
     user: FirstProcess,
 }
 
@@ -108,7 +108,7 @@ impl FileStore {
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path::absolute_folder(folder.as_ref())?;
         let shared =
-            Arc::new(FileInner { path, slot: Mutex::default(), user: FirstProcess::default() });
+            Arc::new(FileInner { path, folder: Mutex::default(), user: FirstProcess::default() });
         Ok(Self { shared, label: None })
     }
 
@@ -127,14 +127,14 @@ impl FileStore {
 }
 
 impl FileInner {
-    /// In a forked process, the lock may be held for ever, and excludes the other one from nothing.
-    fn slot(&self) -> Result<MutexGuard<'_, Option<Folder>>, StoreError> {
-        if self.user.claim() { Ok(lock(&self.slot)) } else { Err(path::forked(&self.path)) }
+    /// In a forked process, the lock may be held forever, and excludes the other one from nothing.
+    fn lock_folder(&self) -> Result<MutexGuard<'_, Option<Folder>>, StoreError> {
+        if self.user.claim() { Ok(lock(&self.folder)) } else { Err(path::forked(&self.path)) }
     }
 
     fn verify(&self) -> Result<(), StoreError> {
-        let mut slot = self.slot()?;
-        match slot.take_if(|folder| !folder.is_in_place()) {
+        let mut open = self.lock_folder()?;
+        match open.take_if(|folder| !folder.is_in_place()) {
             Some(_) => Err(path::removed(&self.path)),
             None => Ok(()),
         }
@@ -145,13 +145,13 @@ impl FileInner {
         &self,
         operation: impl FnOnce(&Folder) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut slot = self.slot()?;
+        let mut open = self.lock_folder()?;
         // Perhaps it can be locked now.
-        slot.take_if(|folder| !folder.is_locked());
-        if slot.take_if(|folder| !folder.is_in_place()).is_some() {
+        open.take_if(|folder| !folder.is_locked());
+        if open.take_if(|folder| !folder.is_in_place()).is_some() {
             return Err(path::removed(&self.path));
         }
-        let folder = match &mut *slot {
+        let folder = match &mut *open {
             Some(folder) => folder,
             empty => empty.insert(Folder::open(&self.path)?),
         };

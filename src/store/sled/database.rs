@@ -40,7 +40,7 @@ const REPAIRED_BY_SUMMARIES: Duration = Duration::from_secs(60);
 
 pub(super) struct Database {
     folder: PathBuf,
-    slot: Mutex<DatabaseState>,
+    state: Mutex<DatabaseState>,
     user: FirstProcess,
 }
 
@@ -60,13 +60,13 @@ struct DatabaseState {
 impl Database {
     pub(super) fn new(folder: PathBuf) -> Self {
         release_kept();
-        Self { folder, slot: Mutex::default(), user: FirstProcess::default() }
+        Self { folder, state: Mutex::default(), user: FirstProcess::default() }
     }
 
-    /// In a forked process, the lock may be held for ever, and the database has no threads.
-    fn slot(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
+    /// In a forked process, the lock may be held forever, and the database has no threads.
+    fn state(&self) -> Result<MutexGuard<'_, DatabaseState>, StoreError> {
         if self.user.claim() {
-            Ok(lock(&self.slot))
+            Ok(lock(&self.state))
         } else {
             Err(Failure::Forked.into_store_error(&self.folder))
         }
@@ -77,8 +77,8 @@ impl Database {
     }
 
     pub(super) fn exists(&self) -> bool {
-        let is_open = |slot: MutexGuard<'_, DatabaseState>| slot.handles.open.is_some();
-        self.slot().is_ok_and(is_open) || handles::data_file(&self.folder).exists()
+        let is_open = |state: MutexGuard<'_, DatabaseState>| state.handles.open.is_some();
+        self.state().is_ok_and(is_open) || handles::data_file(&self.folder).exists()
     }
 
     /// Reads from the database. Opens it first if necessary, or a copy of it if it cannot be
@@ -88,22 +88,22 @@ impl Database {
         label: &str,
         operation: impl FnOnce(&Db) -> Result<T, SledError>,
     ) -> Result<T, StoreError> {
-        let mut slot = self.slot()?;
-        self.check_in_place(&mut slot)?;
-        slot.handles.drop_old_copy();
-        if slot.handles.open.is_none()
-            && slot.handles.copy.is_none()
-            && let Err(failure) = self.open(&mut slot, label)?
+        let mut state = self.state()?;
+        self.check_in_place(&mut state)?;
+        state.handles.drop_old_copy();
+        if state.handles.open.is_none()
+            && state.handles.copy.is_none()
+            && let Err(failure) = self.open(&mut state, label)?
         {
             if !failure.is_unwritable() {
                 return Err(failure.into_store_error(&self.folder));
             }
-            slot.handles.copy = Some(self.copy(failure)?);
+            state.handles.copy = Some(self.copy(failure)?);
         }
-        match &slot.handles.copy {
+        match &state.handles.copy {
             Some(copy) => Failure::catch(|| operation(&copy.db))
                 .map_err(|failure| failure.into_store_error(&self.folder)),
-            None => self.run(&mut slot, label, |open| Failure::catch(|| operation(&open.db))),
+            None => self.run(&mut state, label, |open| Failure::catch(|| operation(&open.db))),
         }
     }
 
@@ -131,14 +131,14 @@ impl Database {
 
     /// Fails if the folder was removed or replaced while it was open.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
-        let mut slot = self.slot()?;
-        slot.handles.drop_old_copy();
-        self.check_in_place(&mut slot)
+        let mut state = self.state()?;
+        state.handles.drop_old_copy();
+        self.check_in_place(&mut state)
     }
 
     /// What was last moved aside.
     pub(super) fn last_repair(&self) -> Option<String> {
-        self.slot().ok()?.last_repair.clone()
+        self.state().ok()?.last_repair.clone()
     }
 
     fn write<T>(
@@ -146,40 +146,40 @@ impl Database {
         label: &str,
         operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let mut slot = self.slot()?;
-        slot.handles.drop_old_copy();
-        self.check_in_place(&mut slot)?;
-        if slot.handles.open.is_none() {
-            self.open(&mut slot, label)?
+        let mut state = self.state()?;
+        state.handles.drop_old_copy();
+        self.check_in_place(&mut state)?;
+        if state.handles.open.is_none() {
+            self.open(&mut state, label)?
                 .map_err(|failure| failure.into_store_error(&self.folder))?;
-            slot.handles.drop_copy();
+            state.handles.drop_copy();
         }
-        self.run(&mut slot, label, operation)
+        self.run(&mut state, label, operation)
     }
 
     /// After a failure the handle is dropped: once a write has failed (on a full disk, for
     /// example), all writes of that handle fail, and only a new handle recovers.
     fn run<T>(
         &self,
-        slot: &mut DatabaseState,
+        state: &mut DatabaseState,
         label: &str,
         operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let Some(open) = &mut slot.handles.open else { return Err(path::removed(&self.folder)) };
+        let Some(open) = &mut state.handles.open else { return Err(path::removed(&self.folder)) };
         let failure = match operation(open) {
             Ok(value) => {
-                slot.corruptions = 0;
+                state.corruptions = 0;
                 return Ok(value);
             }
             Err(failure) => failure,
         };
-        slot.handles.close(&self.folder);
-        self.note_lost_sync(slot, &failure);
+        state.handles.close(&self.folder);
+        self.note_lost_sync(state, &failure);
         if failure.is_corruption() || failure.is_missing_file() {
-            slot.corruptions += 1;
-            if slot.corruptions >= MAX_CORRUPTIONS {
-                slot.corruptions = 0;
-                self.repair_after(slot, label, &failure)?;
+            state.corruptions += 1;
+            if state.corruptions >= MAX_CORRUPTIONS {
+                state.corruptions = 0;
+                self.repair_after(state, label, &failure)?;
             }
         }
         Err(failure.into_store_error(&self.folder))
@@ -187,12 +187,12 @@ impl Database {
 
     /// Fails once if the data file was removed or replaced: sled continues to write to a removed
     /// file, and reports success.
-    fn check_in_place(&self, slot: &mut DatabaseState) -> Result<(), StoreError> {
+    fn check_in_place(&self, state: &mut DatabaseState) -> Result<(), StoreError> {
         let is_in_place = |open: &Open| open.is_in_place(&self.folder);
-        if slot.handles.open.as_ref().is_none_or(is_in_place) {
+        if state.handles.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
         }
-        slot.handles.close(&self.folder);
+        state.handles.close(&self.folder);
         Err(path::removed(&self.folder))
     }
 
@@ -200,15 +200,15 @@ impl Database {
     /// open it, the outer one any other failure.
     fn open(
         &self,
-        slot: &mut DatabaseState,
+        state: &mut DatabaseState,
         label: &str,
     ) -> Result<Result<(), Failure>, StoreError> {
         // One of them may hold this folder.
         release_kept();
         read_copy::remove_abandoned_once();
-        if slot.lost_sync || lost_sync::is_noted(&self.folder) {
+        if state.lost_sync || lost_sync::is_noted(&self.folder) {
             match lost_sync::write_again(&self.folder) {
-                Ok(()) => slot.lost_sync = false,
+                Ok(()) => state.lost_sync = false,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(path::held(&self.folder, "SledStore"));
                 }
@@ -218,7 +218,7 @@ impl Database {
         match Repair::LargePages.move_files_aside(&self.folder) {
             Ok(None) => {}
             Ok(Some(kept)) => {
-                self.note_repair(slot, Repair::LargePages, label, "wrong checksum", &kept);
+                self.note_repair(state, Repair::LargePages, label, "wrong checksum", &kept);
             }
             // sled would lose what it cannot read now.
             Err(error) => return Ok(Err(Failure::Error(SledError::Io(error)))),
@@ -238,7 +238,7 @@ impl Database {
             for repair in Repair::ALL {
                 let may_help = |failure: &Failure| repair.may_help(failure, &self.folder);
                 if result.as_ref().is_err_and(may_help)
-                    && self.repair(slot, repair, label, &first)?
+                    && self.repair(state, repair, label, &first)?
                 {
                     result = Open::new(&self.folder);
                 }
@@ -246,19 +246,19 @@ impl Database {
         }
         Ok(match result {
             Ok(open) => {
-                slot.handles.open = Some(open);
+                state.handles.open = Some(open);
                 Ok(())
             }
             Err(failure) => {
-                self.note_lost_sync(slot, &failure);
+                self.note_lost_sync(state, &failure);
                 Err(failure)
             }
         })
     }
 
-    fn note_lost_sync(&self, slot: &mut DatabaseState, failure: &Failure) {
+    fn note_lost_sync(&self, state: &mut DatabaseState, failure: &Failure) {
         if failure.is_lost_sync() {
-            slot.lost_sync = true;
+            state.lost_sync = true;
             lost_sync::note(&self.folder);
         }
     }
@@ -291,7 +291,7 @@ impl Database {
     /// The folder of the copy that answers reads.
     #[cfg(test)]
     pub(super) fn copy_folder(&self) -> Option<PathBuf> {
-        self.slot().unwrap().handles.copy.as_ref().map(|copy| copy.folder().to_owned())
+        self.state().unwrap().handles.copy.as_ref().map(|copy| copy.folder().to_owned())
     }
 
     /// The summaries of the log may be at fault; if it fails again soon after, only a new folder
@@ -301,16 +301,16 @@ impl Database {
     /// summaries: then it is as it was before.
     fn repair_after(
         &self,
-        slot: &mut DatabaseState,
+        state: &mut DatabaseState,
         label: &str,
         failure: &Failure,
     ) -> Result<(), StoreError> {
         let reason = failure.to_string();
-        let before = slot.without_summaries.replace(Instant::now());
+        let before = state.without_summaries.replace(Instant::now());
         let try_summaries = before.is_none_or(|at| at.elapsed() >= REPAIRED_BY_SUMMARIES);
-        if !(try_summaries && self.repair(slot, Repair::Summaries, label, &reason)?) {
-            slot.without_summaries = None;
-            self.repair(slot, Repair::Folder, label, &reason)?;
+        if !(try_summaries && self.repair(state, Repair::Summaries, label, &reason)?) {
+            state.without_summaries = None;
+            self.repair(state, Repair::Folder, label, &reason)?;
         }
         Ok(())
     }
@@ -318,28 +318,28 @@ impl Database {
     /// Returns whether there was something to repair.
     fn repair(
         &self,
-        slot: &mut DatabaseState,
+        state: &mut DatabaseState,
         repair: Repair,
         label: &str,
         reason: &str,
     ) -> Result<bool, StoreError> {
         let kept = repair.make(&self.folder)?;
         if let Some(kept) = &kept {
-            self.note_repair(slot, repair, label, reason, kept);
+            self.note_repair(state, repair, label, reason, kept);
         }
         Ok(kept.is_some())
     }
 
     fn note_repair(
         &self,
-        slot: &mut DatabaseState,
+        state: &mut DatabaseState,
         repair: Repair,
         label: &str,
         reason: &str,
         kept: &Path,
     ) {
         let (folder, files, kept) = (self.folder.display(), repair.files(), kept.display());
-        slot.last_repair = Some(format!("moved {files} aside to {kept}: {reason}"));
+        state.last_repair = Some(format!("moved {files} aside to {kept}: {reason}"));
         if repair == Repair::Folder {
             metrics::quarantined(label, "folder");
             log(|| {
@@ -371,8 +371,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let slot = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let handles = mem::take(&mut slot.handles);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let handles = mem::take(&mut state.handles);
         if self.user.is_other() {
             // They are that process's.
             return mem::forget(handles);

@@ -9,7 +9,7 @@ use crate::{
     fleet::{
         entry::Submission,
         protocol::{
-            command::{Command, Request, Status},
+            command::{FleetCommand, Request, Status},
             fence::Fence,
         },
         tests::support::wait::eventually,
@@ -259,7 +259,7 @@ fn a_replica_without_calls_gives_a_lease_back_that_another_asks_for() {
     let asks = |rig: &mut Rig| {
         rig.step();
         std::thread::sleep(Duration::from_millis(50));
-        rig.agent.transport.call("a", Command { seen, request }).unwrap().status
+        rig.agent.transport.call("a", FleetCommand { seen, request }).unwrap().status
     };
     let began = Instant::now();
     while matches!(asks(&mut rig), Status::Denied { .. }) {

@@ -23,7 +23,7 @@ use crate::{
         keys::Keys,
         message::Marker,
         protocol::{
-            command::{Answer, Command, Request},
+            command::{Answer, FleetCommand, Request},
             fence::Fence,
             record::Record,
         },
@@ -185,7 +185,7 @@ impl Rig {
 
     /// A command of another replica.
     pub(super) fn other(&mut self, name: &str, request: Request) -> Answer {
-        self.agent.transport.call(name, Command { seen: Fence::NONE, request }).unwrap()
+        self.agent.transport.call(name, FleetCommand { seen: Fence::NONE, request }).unwrap()
     }
 
     pub(super) fn record(&mut self, name: &str) -> Record {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     fleet::protocol::{
-        command::{Command, Request, Status, Verdict, Voter},
+        command::{FleetCommand, Request, Status, Verdict, Voter},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms},
     },
@@ -28,7 +28,7 @@ fn success(serial: u64, state: State) -> Decision {
 fn probing() -> (Server, Member) {
     let (mut server, mut member) = (Server::default(), Member::new());
     assert!(member.learn(open(3, 100)));
-    server.apply(100, &Command { seen: Fence::NONE, request: Request::Join(open(3, 0)) });
+    server.apply(100, &FleetCommand { seen: Fence::NONE, request: Request::Join(open(3, 0)) });
     let lease = member.command(Request::Lease { lease: 5, lasts: 50, max: 2 });
     assert_eq!(server.apply(100, &lease).0.status, GRANTED);
     (server, member)

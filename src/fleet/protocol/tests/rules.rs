@@ -3,7 +3,7 @@
 use super::server::Server;
 use crate::{
     fleet::protocol::{
-        command::{Answer, Command, Request, Status, Voter},
+        command::{Answer, FleetCommand, Request, Status, Voter},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms},
         record::Record,
@@ -52,7 +52,7 @@ fn a_recovery_alone_closes_the_circuit_of_a_fleet_that_is_half_open_and_no_other
 
     let mut server = Server::default();
     assert_eq!(server.apply(100, &command).0.status, Status::Behind);
-    server.apply(90, &Command { seen: Fence::NONE, request: Request::Join(open(3, 10)) });
+    server.apply(90, &FleetCommand { seen: Fence::NONE, request: Request::Join(open(3, 10)) });
     assert_eq!(server.apply(99, &command).0.status, Status::Void);
     let (answer, is_published) = server.apply(100, &command);
     assert!(is_published);
@@ -69,7 +69,7 @@ fn a_decision_that_came_too_late_is_submitted_again_as_it_was() {
         Decision { cause: Cause::RecoveredAlone, state: State::Closed, until: None, opens: 0 };
     // Meanwhile another replica has tripped.
     let mut server = Server::default();
-    server.apply(100, &Command { seen: Fence::NONE, request: Request::Join(open(4, 10)) });
+    server.apply(100, &FleetCommand { seen: Fence::NONE, request: Request::Join(open(4, 10)) });
     let late = Answer { status: Status::Late, record: server.record(), now: 100 };
     assert_eq!(member.conclude(&recovered, &late, 100), Next::Again);
     let command = member.submit(&recovered, &TERMS, 7, 101).unwrap();
@@ -121,7 +121,10 @@ fn a_state_is_not_ended_by_a_replica_that_takes_another_for_the_newest() {
     assert!(member.learn(open(3, second)));
     let limit = member.limit(2 * second).unwrap();
     assert_eq!(server.apply(0, &limit).0.status, Status::Behind);
-    server.apply(0, &Command { seen: Fence::NONE, request: Request::Join(open(4, 10 * second)) });
+    server.apply(
+        0,
+        &FleetCommand { seen: Fence::NONE, request: Request::Join(open(4, 10 * second)) },
+    );
     let (answer, is_published) = server.apply(0, &limit);
     assert_eq!((answer.status, is_published), (Status::Stale, false));
     assert_eq!(answer.record.until, Some(10 * second));
@@ -150,7 +153,7 @@ fn news_that_come_twice_change_a_replica_once() {
 fn a_trip_stands_against_a_recovery_that_the_replica_had_not_heard_of() {
     let (mut server, mut member) = (Server::default(), Member::new());
     let closed = Record { fence: Fence { number: 5, token: 1 }, ..Record::NONE };
-    server.apply(1, &Command { seen: Fence::NONE, request: Request::Join(closed) });
+    server.apply(1, &FleetCommand { seen: Fence::NONE, request: Request::Join(closed) });
     let decision = trip(20);
     let command = member.submit(&decision, &TERMS, 7, 10).unwrap();
     let (answer, _) = server.apply(10, &command);
@@ -167,7 +170,7 @@ fn a_trip_stands_against_a_recovery_that_the_replica_had_not_heard_of() {
 fn a_restored_state_yields_to_what_the_fleet_knows() {
     let (mut server, mut member) = (Server::default(), Member::new());
     let closed = Record { fence: Fence { number: 5, token: 1 }, ..Record::NONE };
-    server.apply(1, &Command { seen: Fence::NONE, request: Request::Join(closed) });
+    server.apply(1, &FleetCommand { seen: Fence::NONE, request: Request::Join(closed) });
     let decision = Decision { cause: Cause::Restored, ..trip(20) };
     let command = member.submit(&decision, &TERMS, 7, 10).unwrap();
     let (answer, _) = server.apply(10, &command);
@@ -200,7 +203,7 @@ fn a_restored_state_is_told_to_a_server_that_knows_none_and_replaces_none_that_i
         // A later state is not replaced.
         let mut server = Server::default();
         let closed = Record { fence: Fence { number: 2, token: 1 }, ..Record::NONE };
-        server.apply(1000, &Command { seen: Fence::NONE, request: Request::Join(closed) });
+        server.apply(1000, &FleetCommand { seen: Fence::NONE, request: Request::Join(closed) });
         let (answer, is_published) = server.apply(1000, &command);
         assert_eq!((answer.record, is_published), (closed, false));
         let conclusion = Member::new().conclude(&decision, &answer, 100);
@@ -224,7 +227,7 @@ fn votes_of_one_replica_count_once_and_lapsed_ones_not_at_all() {
             opens: 1,
             quorum: 2,
         };
-        server.apply(now, &Command { seen: Fence::NONE, request }).0.status
+        server.apply(now, &FleetCommand { seen: Fence::NONE, request }).0.status
     };
     assert_eq!(vote(1, 1), Status::Counted);
     assert_eq!(vote(2, 1), Status::Counted);
@@ -249,7 +252,7 @@ fn no_vote_outlasts_its_voters_open_time_although_the_clock_steps() {
         let other = |now: u64, server: &mut Server| {
             let request =
                 Request::Vote { voter: Voter::of(2), token: now, open_for: 1, opens: 1, quorum: 2 };
-            server.apply(now, &Command { seen: Fence::NONE, request }).0.status
+            server.apply(now, &FleetCommand { seen: Fence::NONE, request }).0.status
         };
         // Until 15 by the voter's clock it counts, and then no more.
         assert_eq!(other(stepped + 6, &mut server.clone()), Status::Counted);
@@ -278,7 +281,7 @@ fn the_votes_of_one_replicas_breakers_count_once_and_each_takes_its_own_back() {
     let mut vote = |replica, breaker, open_for| {
         let voter = Voter { replica, breaker };
         let request = Request::Vote { voter, token: 7, open_for, opens: 1, quorum: 2 };
-        server.apply(100, &Command { seen: Fence::NONE, request }).0.status
+        server.apply(100, &FleetCommand { seen: Fence::NONE, request }).0.status
     };
     assert_eq!(vote(1, 1, 50), Status::Counted);
     // Its successor has the same id.
@@ -294,7 +297,7 @@ fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
     let mut vote = |voter, open_for, quorum| {
         let request =
             Request::Vote { voter: Voter::of(voter), token: voter, open_for, opens: 1, quorum };
-        server.apply(100, &Command { seen: Fence::NONE, request })
+        server.apply(100, &FleetCommand { seen: Fence::NONE, request })
     };
     // The first two wait for a third one; the third one's fleet needs two.
     assert_eq!(vote(1, 50, 3).0.status, Status::Counted);
@@ -310,10 +313,10 @@ fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
 fn no_vote_or_lease_lasts_for_longer_than_it_was_meant_to_although_the_clock_goes_back() {
     let mut server = Server::default();
     let half_open = open(1, 0);
-    server.apply(1_000, &Command { seen: Fence::NONE, request: Request::Join(half_open) });
+    server.apply(1_000, &FleetCommand { seen: Fence::NONE, request: Request::Join(half_open) });
     let mut ask = |now, lease| {
         let request = Request::Lease { lease, lasts: 10, max: 1 };
-        server.apply(now, &Command { seen: half_open.fence, request }).0.status
+        server.apply(now, &FleetCommand { seen: half_open.fence, request }).0.status
     };
     assert_eq!(ask(1_000, 1), Status::Granted { is_wanted: false });
     assert_eq!(ask(1_001, 2), Status::Denied { until: 1_010 });
@@ -326,7 +329,7 @@ fn no_vote_or_lease_lasts_for_longer_than_it_was_meant_to_although_the_clock_goe
             opens: 1,
             quorum: 3,
         };
-        votes.apply(now, &Command { seen: Fence::NONE, request });
+        votes.apply(now, &FleetCommand { seen: Fence::NONE, request });
         votes.entry.as_ref().map(|entry| entry.votes.len())
     };
     assert_eq!(vote(1_000, 1), Some(1));

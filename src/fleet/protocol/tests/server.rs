@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     fleet::protocol::{
-        command::{Answer, Command, ProbeResult, Request, Status, Verdict, Voter},
+        command::{Answer, FleetCommand, ProbeResult, Request, Status, Verdict, Voter},
         fence::Fence,
         record::{Micros, Record, SLACK},
     },
@@ -76,7 +76,7 @@ pub(crate) enum Bug {
 
 impl Server {
     /// Carries out a command at this time. `true` if there is a new state, which becomes news.
-    pub(crate) fn apply(&mut self, now: Micros, command: &Command) -> (Answer, bool) {
+    pub(crate) fn apply(&mut self, now: Micros, command: &FleetCommand) -> (Answer, bool) {
         if let Some(entry) = &mut self.entry
             && self.bug != Some(Bug::ClockThatGoesBackIsTrusted)
         {
@@ -96,7 +96,7 @@ impl Server {
         self.record().fence
     }
 
-    fn carry_out(&mut self, now: Micros, command: &Command) -> Status {
+    fn carry_out(&mut self, now: Micros, command: &FleetCommand) -> Status {
         let (stored, seen) = (self.stored(), command.seen);
         match command.request {
             Request::Join(record) => {

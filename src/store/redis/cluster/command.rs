@@ -2,13 +2,13 @@
 
 use super::slot::{HashSlot, slot};
 
-pub(super) struct Command<'a> {
+pub(super) struct PackedCommand<'a> {
     /// As it is sent.
     pub(super) bytes: &'a [u8],
     arguments: Vec<&'a [u8]>,
 }
 
-impl<'a> Command<'a> {
+impl<'a> PackedCommand<'a> {
     /// Reads all of these commands. `None`: they are none.
     pub(super) fn all(mut bytes: &'a [u8]) -> Option<Vec<Self>> {
         let mut commands = Vec::new();
@@ -61,7 +61,7 @@ fn number(bytes: &[u8], sign: u8) -> Option<(usize, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, slot};
+    use super::{PackedCommand, slot};
 
     #[test]
     fn commands_are_read_back() {
@@ -71,8 +71,8 @@ mod tests {
         pipeline.cmd("MGET").arg("a").arg("b");
         pipeline.cmd("PING");
         let packed = pipeline.get_packed_pipeline();
-        let commands = Command::all(&packed).unwrap();
-        let slots: Vec<_> = commands.iter().map(Command::slot).collect();
+        let commands = PackedCommand::all(&packed).unwrap();
+        let slots: Vec<_> = commands.iter().map(PackedCommand::slot).collect();
         assert_eq!(slots[..2], [Some(slot(b"key")), Some(slot(b"other"))]);
         assert_eq!(slots[3], None);
         assert_eq!(commands[2].keys_apart().unwrap(), [b"a", b"b"]);
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(bytes, packed);
         for end in 1..packed.len() {
             // A part of a command is none, and nothing panics.
-            let part = Command::all(&packed[..end]);
+            let part = PackedCommand::all(&packed[..end]);
             assert!(part.is_none_or(|part| part.len() < 4));
         }
     }

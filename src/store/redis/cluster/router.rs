@@ -14,7 +14,7 @@ use redis::{
     Value,
 };
 
-use super::{command::Command, map::SlotMap};
+use super::{command::PackedCommand, map::SlotMap};
 use crate::store::{
     error::StoreError,
     redis::{address::Node, connector::Connector},
@@ -49,7 +49,7 @@ impl Router {
 
     /// The replies are in the order of the commands. Every node gets its commands, even if another
     /// one fails.
-    fn send(&mut self, commands: &[Command<'_>]) -> RedisResult<Vec<Value>> {
+    fn send(&mut self, commands: &[PackedCommand<'_>]) -> RedisResult<Vec<Value>> {
         let mut replies = vec![Value::Nil; commands.len()];
         let mut left: Vec<usize> = (0..commands.len()).collect();
         for attempt in 0..ATTEMPTS {
@@ -68,7 +68,7 @@ impl Router {
 
     fn send_to_nodes(
         &mut self,
-        commands: &[Command<'_>],
+        commands: &[PackedCommand<'_>],
         places: &[usize],
         replies: &mut [Value],
     ) -> RedisResult<()> {
@@ -104,7 +104,7 @@ impl Router {
     }
 
     /// A key that moves at this moment may be with another node already.
-    fn follow(&mut self, command: &Command<'_>, answer: Value) -> RedisResult<Value> {
+    fn follow(&mut self, command: &PackedCommand<'_>, answer: Value) -> RedisResult<Value> {
         let Some(node) = redirection(&answer, ServerErrorKind::Ask) else { return Ok(answer) };
         let mut bytes = redis::cmd("ASKING").get_packed_command();
         bytes.extend_from_slice(command.bytes);
@@ -136,7 +136,7 @@ impl Router {
 
 impl ConnectionLike for Router {
     fn req_packed_command(&mut self, bytes: &[u8]) -> RedisResult<Value> {
-        let commands = Command::all(bytes).ok_or_else(unreadable)?;
+        let commands = PackedCommand::all(bytes).ok_or_else(unreadable)?;
         if let [command] = &*commands
             && let Some(keys) = command.keys_apart()
         {
@@ -145,7 +145,7 @@ impl ConnectionLike for Router {
                 pipeline.cmd("GET").arg(*key);
             }
             let bytes = pipeline.get_packed_pipeline();
-            let values = self.send(&Command::all(&bytes).ok_or_else(unreadable)?)?;
+            let values = self.send(&PackedCommand::all(&bytes).ok_or_else(unreadable)?)?;
             let error = values.iter().find(|value| matches!(value, Value::ServerError(_)));
             return Ok(error.cloned().unwrap_or(Value::Array(values)));
         }
@@ -159,7 +159,7 @@ impl ConnectionLike for Router {
         offset: usize,
         count: usize,
     ) -> RedisResult<Vec<Value>> {
-        let commands = Command::all(bytes).ok_or_else(unreadable)?;
+        let commands = PackedCommand::all(bytes).ok_or_else(unreadable)?;
         if offset != 0 || count != commands.len() {
             return Err((ErrorKind::Client, "a transaction in a cluster").into());
         }

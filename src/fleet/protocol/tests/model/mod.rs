@@ -18,7 +18,7 @@ use self::{
 use super::server::{Bug, Server};
 use crate::{
     fleet::protocol::{
-        command::{Command, Request, Status, Verdict, Voter},
+        command::{FleetCommand, Request, Status, Verdict, Voter},
         fence::Fence,
         member::{Cause, Terms},
         record::{Micros, Record},
@@ -133,7 +133,7 @@ impl World {
     fn begin_half_open(&mut self) {
         let fence = Fence { number: 1, token: 1 };
         let record = Record { fence, state: State::Open, until: Some(0), ..Record::NONE };
-        let command = Command { seen: Fence::NONE, request: Request::Join(record) };
+        let command = FleetCommand { seen: Fence::NONE, request: Request::Join(record) };
         let (answer, _) = self.server.apply(self.server_time(), &command);
         let record = answer.record.rebased(answer.now, self.now);
         for index in 0..self.replicas.len() {

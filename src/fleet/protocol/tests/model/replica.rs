@@ -3,7 +3,7 @@
 use super::world::Wire;
 use crate::{
     fleet::protocol::{
-        command::{Command, Request, Verdict},
+        command::{FleetCommand, Request, Verdict},
         fence::Fence,
         member::{Cause, Decision, Member, Terms, Vote},
         record::{Micros, Record},
@@ -134,7 +134,7 @@ impl Replica {
     }
 
     /// The command that tells the decision, if there is something to tell.
-    pub(super) fn submit(&self, terms: &Terms, token: u64, now: Micros) -> Option<Command> {
+    pub(super) fn submit(&self, terms: &Terms, token: u64, now: Micros) -> Option<FleetCommand> {
         if let Some(result) = self.results.first() {
             return self.member.submit(result, terms, token, now);
         }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     fleet::protocol::{
-        command::{Answer, Command, Request, Status},
+        command::{Answer, FleetCommand, Request, Status},
         fence::Fence,
         member::{Cause, Decision, Next},
         record::{Micros, Record},
@@ -57,7 +57,7 @@ pub(super) struct World {
 /// A command, when it was sent by the replica's clock, and its deadline by the server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Wire {
-    pub(super) command: Command,
+    pub(super) command: FleetCommand,
     pub(super) sent_at: Micros,
     pub(super) deadline: Micros,
 }
@@ -151,7 +151,7 @@ impl World {
         self.send(index, command);
     }
 
-    pub(super) fn send(&mut self, index: usize, command: Command) {
+    pub(super) fn send(&mut self, index: usize, command: FleetCommand) {
         let (now, replica) = (self.now, &mut self.replicas[index]);
         replica.serial += 1;
         let wire = Wire { command, sent_at: now, deadline: now + replica.ahead };
@@ -190,7 +190,7 @@ impl World {
     }
 
     /// The server carries out a request, unless it comes too late.
-    pub(super) fn serve(&mut self, command: &Command, deadline: Micros) -> Answer {
+    pub(super) fn serve(&mut self, command: &FleetCommand, deadline: Micros) -> Answer {
         let now = self.server_time();
         if now > deadline {
             return Answer { status: Status::Late, record: self.server.record(), now };
@@ -380,7 +380,7 @@ impl World {
     }
 
     /// Sends a command, which is answered at once.
-    fn ask(&mut self, fleet: &Fleet, index: usize, command: Command) {
+    fn ask(&mut self, fleet: &Fleet, index: usize, command: FleetCommand) {
         let (sent_at, deadline) = (self.now, self.server_time());
         self.replicas[index].waits_for = Some(Wire { command, sent_at, deadline });
         let answer = self.serve(&command, deadline);
