@@ -85,7 +85,7 @@ impl Ask {
 pub(super) struct News {
     pub(super) name: SmolStr,
     pub(super) record: Record,
-    /// How long the state lasts in all; `None` for ever.
+    /// How long the state lasts in all; `None` forever.
     pub(super) lasts: Option<Micros>,
     /// What was said about it.
     pub(super) remark: Option<Arc<Remark>>,

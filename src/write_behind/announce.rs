@@ -133,7 +133,7 @@ impl Inbox {
 
     /// The health in a process that was forked from the writer's.
     pub(super) fn forked_status(&self) -> StoreHealth {
-        // The lock may have been held when the process was forked: then it is held for ever.
+        // The lock may have been held when the process was forked: then it is held forever.
         let pending = self.try_content().map_or(0, |content| content.schedule.pending());
         let since = *self.forked_since.get_or_init(SystemTime::now);
         StoreHealth::Degraded { since, reason: FORKED.to_owned(), pending }

@@ -141,7 +141,7 @@ impl ChangeMarker {
     /// A request that concerns the name: what its owner has not saved yet is saved first.
     fn request_of_owner(&self, wanted: Wanted) {
         let owner = || self.inbox.content().owners.owner(&self.entry).map(|owner| owner.id);
-        // In a forked process, the lock may be held for ever, and the request is refused.
+        // In a forked process, the lock may be held forever, and the request is refused.
         let owner = if self.inbox.is_forked() { None } else { owner() };
         self.inbox.request(Request { entry: owner.unwrap_or(self.entry.id), wanted });
     }

@@ -133,7 +133,7 @@ impl Inbox {
         if self.starter.waits() {
             self.retry_start();
         }
-        // In a forked process, the lock may be held for ever.
+        // In a forked process, the lock may be held forever.
         if !entry.mark(urgency) || self.is_forked() {
             return;
         }

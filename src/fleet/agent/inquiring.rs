@@ -79,7 +79,7 @@ impl Agent {
                 let deadline = Instant::now() + wait.min(LONGEST_WAIT);
                 if let Some(inquiry) = self.inquiries.open.get_mut(&*name) {
                     // The first deadline holds: else questions that follow each other closely would
-                    // put the answer off for ever.
+                    // put the answer off forever.
                     inquiry.repliers.retain(|replier| !replier.is_abandoned());
                     inquiry.repliers.push(replier);
                     return Ok(());
