@@ -1,12 +1,16 @@
 use super::{MOST_KEYS, Pending};
 use crate::store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StateStore, StoreError};
 
-/// A store that can do nothing with keys that begin with "bad".
+/// A store that can do nothing with keys that begin with "bad", and is away for the key "away".
 #[derive(Default)]
 struct Picky(MemoryStore);
 
 fn check(key: &str) -> Result<(), StoreError> {
-    if key.starts_with("bad") { Err(StoreError::Other(key.into())) } else { Ok(()) }
+    match key {
+        "away" => Err(StoreError::Unavailable(key.into())),
+        _ if key.starts_with("bad") => Err(StoreError::Other(key.into())),
+        _ => Ok(()),
+    }
 }
 
 impl StateStore for Picky {
@@ -129,6 +133,19 @@ fn a_key_that_cannot_be_written_stops_no_other() {
     assert_eq!(store.load_newest("trimmed", None, 9).unwrap(), [record(2)]);
     assert_eq!(pending.len(), 5, "the bad ones");
     assert_eq!(pending.trims.len(), 2);
+}
+
+#[test]
+fn an_outage_ends_the_attempts() {
+    let (mut pending, store) = (Pending::default(), Picky::default());
+    store.save(&SaveEntry::new("deleted", "old")).unwrap();
+    pending.save(&SaveEntry::new("away", "new"));
+    pending.delete("deleted");
+    pending.append("good", &[record(1)]);
+    pending.write_each(&store).unwrap_err();
+    assert!(store.load("deleted").unwrap().is_some());
+    assert_eq!(store.load_newest("good", None, 9).unwrap(), []);
+    assert_eq!(pending.len(), 3);
 }
 
 #[test]
