@@ -320,10 +320,11 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// The store failed, or does not answer.
+    /// The store failed, or does not answer, or there is no thread that saves: the process was
+    /// forked, for example.
     #[non_exhaustive]
     NotSaved {
-        /// What the store said.
+        /// Why, and whether it is retried.
         reason: String,
     },
     /// The state was not saved within the given time.
@@ -348,14 +349,17 @@ impl FlushError {
     pub(crate) fn not_saved(reason: impl Into<String>) -> Self {
         Self::NotSaved { reason: reason.into() }
     }
+
+    /// Not saved yet: a thread tries again.
+    pub(crate) fn retried(reason: &str) -> Self {
+        Self::not_saved(format!("{reason}; retrying in the background"))
+    }
 }
 
 impl fmt::Display for FlushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSaved { reason } => {
-                write!(f, "state not saved yet, retrying in the background: {reason}")
-            }
+            Self::NotSaved { reason } => write!(f, "state not saved: {reason}"),
             Self::TimedOut => f.write_str(
                 "state not saved within the given time; the store is still working on it",
             ),

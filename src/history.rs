@@ -134,10 +134,10 @@ pub struct HistoryPage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HistoryError {
-    /// The store failed, or does not answer.
+    /// The store failed, or does not answer; or the breaker is no longer tied to it.
     #[non_exhaustive]
     Unavailable {
-        /// What the store said.
+        /// Why.
         reason: String,
     },
 }
@@ -151,9 +151,7 @@ impl HistoryError {
 impl fmt::Display for HistoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable { reason } => {
-                write!(f, "history not available, try again later: {reason}")
-            }
+            Self::Unavailable { reason } => write!(f, "history not available: {reason}"),
         }
     }
 }

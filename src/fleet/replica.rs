@@ -98,9 +98,7 @@ impl FleetError {
 impl fmt::Display for FleetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotReached { reason } => {
-                write!(f, "fleet not reached, try again later: {reason}")
-            }
+            Self::NotReached { reason } => write!(f, "fleet not reached: {reason}"),
         }
     }
 }

@@ -33,7 +33,7 @@ impl Inbox {
         self.departed.notify_all();
         let reason = health::stalled_for(waited);
         for request in in_flight.into_iter().chain(waiting) {
-            request.refuse(&reason);
+            request.refuse_for_now(&reason);
         }
         for request in histories {
             request.refuse(&reason);

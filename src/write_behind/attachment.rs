@@ -298,10 +298,12 @@ impl Attachment {
     /// an error comes within a bounded time. If the future is dropped, the history is not read.
     pub(crate) async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
         if self.is_closed() {
-            return Err(HistoryError::unavailable("the breaker was closed"));
+            return Err(HistoryError::unavailable("the circuit breaker was closed"));
         }
         let Some(slot) = self.marker.inbox.history_slot() else {
-            return Err(HistoryError::unavailable("too many requests for histories wait"));
+            return Err(HistoryError::unavailable(
+                "too many requests for histories wait; try again later",
+            ));
         };
         let (replier, result) = reply();
         let key = keys::history(self.marker.entry.name());

@@ -162,15 +162,20 @@ impl Inbox {
             drop(content);
             return request.refuse_superseded();
         }
-        let Some(reason) = self.refusal(content.lifecycle) else {
+        let no_writer = self.why_no_writer(content.lifecycle);
+        let stalled = self.monitor.health().stall_reason();
+        if no_writer.is_none() && stalled.is_none() {
             content.requests.waiting.push(request);
             drop(content);
             self.wake.notify_one();
             return;
-        };
+        }
         content.postpone(&request);
         drop(content);
-        request.refuse(&reason);
+        match no_writer {
+            Some(reason) => request.refuse(reason),
+            None => request.refuse_for_now(&stalled.unwrap_or_default()),
+        }
     }
 
     /// A slot for a request for a history. `None`: too many wait.
@@ -184,15 +189,12 @@ impl Inbox {
         })
     }
 
-    /// Why there is no answer to expect.
-    fn refusal(&self, lifecycle: Lifecycle) -> Option<String> {
+    /// Why there is no thread that answers.
+    fn why_no_writer(&self, lifecycle: Lifecycle) -> Option<&'static str> {
         if lifecycle != Lifecycle::Running {
-            Some(STOPPED.to_owned())
-        } else if self.starter.waits() {
-            Some(NOT_STARTED.to_owned())
-        } else {
-            self.monitor.health().stall_reason()
+            return Some(STOPPED);
         }
+        self.starter.waits().then_some(NOT_STARTED)
     }
 
     /// Whether this process was forked from the one in which the writer runs.

@@ -102,14 +102,23 @@ impl Request {
         }
     }
 
+    /// Refuses it where there is no writer.
     pub(super) fn refuse(self, reason: &str) {
+        self.refuse_with(reason, || FlushError::not_saved(reason));
+    }
+
+    /// Refuses it while the store fails: what is to be saved is retried.
+    pub(super) fn refuse_for_now(self, reason: &str) {
+        self.refuse_with(reason, || FlushError::retried(reason));
+    }
+
+    fn refuse_with(self, reason: &str, unsaved: impl FnOnce() -> FlushError) {
         match self.wanted {
             Wanted::Load(reply) => drop(reply.try_send(())),
             // Many may be refused at once, by a thread that has more to do.
-            Wanted::Flush(reply) => contain(
-                || "the answer to a flush".to_owned(),
-                || reply(Err(FlushError::not_saved(reason))),
-            ),
+            Wanted::Flush(reply) => {
+                contain(|| "the answer to a flush".to_owned(), || reply(Err(unsaved())))
+            }
             Wanted::History(request) => request.refuse(reason),
             Wanted::Departure => {}
         }

@@ -127,7 +127,7 @@ impl Worker {
             (mem::take(&mut content.requests.in_flight), content.requests.reading.take())
         };
         for request in in_flight {
-            request.refuse(&reason);
+            request.refuse_for_now(&reason);
         }
         if let Some(request) = reading {
             request.refuse(&reason);
@@ -233,7 +233,7 @@ impl Worker {
         for (flushed, Request { entry, wanted }) in requests {
             let has_failed = failed.contains(&entry);
             match wanted {
-                Wanted::Flush(reply) if has_failed => reply(Err(FlushError::not_saved(&*reason))),
+                Wanted::Flush(reply) if has_failed => reply(Err(FlushError::retried(&reason))),
                 Wanted::Flush(reply) => reply(flushed),
                 Wanted::History(request) if has_failed || outcome.is_outage() => {
                     request.refuse(&reason);

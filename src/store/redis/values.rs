@@ -179,7 +179,7 @@ impl Values {
             let found: Vec<_> = replies.iter().map(found).collect();
             lost = lost.or(self.kept.conclude(kept, &found));
         }
-        let lost = lost.map(|key| server.has_lost(&format!("{key} was evicted or deleted")));
+        let lost = lost.map(|key| server.has_lost(&format!("{key:?} was evicted or deleted")));
         lost.map_or(Ok(()), Err)
     }
 

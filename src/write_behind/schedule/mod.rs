@@ -149,7 +149,7 @@ impl Schedule {
                 Err(FlushError::NewerSnapshot { version: newer.version })
             }
             Some(ReadState::Unread | ReadState::Failed) | None => {
-                Err(FlushError::not_saved("the snapshot in the store was not read yet"))
+                Err(FlushError::retried("the snapshot in the store was not read yet"))
             }
         }
     }

@@ -200,7 +200,11 @@ fn a_forked_process_says_that_nothing_is_saved_and_waits_for_nothing() {
             assert_eq!(attached.health(), health, "since when is known once");
             let began = Instant::now();
             let error = attached.flush_blocking(LONG).unwrap_err();
+            assert!(error.to_string().starts_with("state not saved: this process"), "{error}");
             assert!(error.to_string().contains("forked"), "{error}");
+            assert!(!error.to_string().contains("retrying"), "nothing saves it: {error}");
+            let error = flush_all(LONG).unwrap_err();
+            assert!(!error.to_string().contains("retrying"), "nothing saves it: {error}");
             let other = Breaker::new("closed");
             let built = attach(&store, "b", &other, &patient());
             assert!(!built.health().is_healthy(), "nor is one that is built there");

@@ -140,6 +140,13 @@ fn an_abandoned_query_has_no_effect() {
 }
 
 #[tokio::test]
+async fn a_closed_breaker_does_not_ask_to_try_again() {
+    let breaker = breaker("closed", SickStore::default());
+    breaker.close().await.unwrap();
+    assert_eq!(refusal(&breaker).await, "history not available: the circuit breaker was closed");
+}
+
+#[tokio::test]
 async fn concurrent_queries_each_get_their_own_history() {
     let store = SickStore::default();
     let breakers: Vec<_> = (0..10).map(|n| breaker(&n.to_string(), store.clone())).collect();
