@@ -221,11 +221,22 @@ impl Snapshot {
             0 => Err(SnapshotError::Corrupt("version 0 does not exist".to_owned())),
             1 => serde_json::from_slice(json).map(Self::unpacked).map_err(corrupt),
             newer if is_readable => {
-                let snapshot = serde_json::from_slice(json).map(Self::unpacked);
-                snapshot.map_err(|_| SnapshotError::NewerVersion(newer))
+                Self::read_known(json).ok_or(SnapshotError::NewerVersion(newer))
             }
             newer => Err(SnapshotError::NewerVersion(newer)),
         }
+    }
+
+    /// Reads what this version knows of a newer one: the windows of rules that it does not know
+    /// are left out.
+    fn read_known(json: &[u8]) -> Option<Self> {
+        let mut snapshot: serde_json::Value = serde_json::from_slice(json).ok()?;
+        if let Some(windows) =
+            snapshot.get_mut("windows").and_then(|windows| windows.as_array_mut())
+        {
+            windows.retain(|window| WindowSnapshot::deserialize(window).is_ok());
+        }
+        serde_json::from_value(snapshot).map(Self::unpacked).ok()
     }
 
     /// Reads the text that this version writes for a snapshot without windows and notes, and no
@@ -355,6 +366,16 @@ mod tests {
         assert_eq!((snapshot.version, snapshot.state), (2, State::Open));
         assert_eq!((snapshot.failure_count, snapshot.consecutive_opens), (7, 3));
         assert_eq!(snapshot.open_until, seconds::at(160.5));
+        let newer = br#"{"version": 2, "readable_from": 1, "state": "open", "saved_at": 101.0,
+            "opened_at": 100.5, "open_until": 160.5, "reason": "hunch", "windows": [
+            {"rule": "failure_rate", "calls": 9, "failures": 1, "slow_calls": 0, "sketch": [1]},
+            {"rule": "failure_rate", "calls": 2, "failures": 1, "slow_calls": 0, "results": ".f"},
+            "another"]}"#;
+        let snapshot = Snapshot::from_json(newer).unwrap();
+        assert_eq!((snapshot.state, snapshot.reason), (State::Open, None));
+        assert_eq!(snapshot.open_until, seconds::at(160.5));
+        let windows: Vec<u64> = snapshot.windows.iter().map(|window| window.calls).collect();
+        assert_eq!(windows, [2], "those that are known");
         for unreadable in [
             &br#"{"version": 3, "readable_from": 2, "state": "open", "saved_at": 1}"#[..],
             br#"{"version": 3, "readable_from": 0, "state": "open", "saved_at": 1}"#,

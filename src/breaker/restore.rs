@@ -3,7 +3,8 @@
 //!
 //! There are two ways back. A snapshot is *restored* after a restart: time has passed, the wall
 //! clock may have jumped, and jitter spreads the breakers of the process. A state is *taken over*
-//! from another breaker that is alive at this moment: nothing has passed, and nothing is spread.
+//! from another breaker of the process: nothing has passed but the time since that one is gone, if
+//! it is, and nothing is spread.
 
 use std::time::Duration;
 
@@ -134,11 +135,13 @@ impl Machine {
         self.standing = Standing::Early;
     }
 
-    /// Continues with the state that another breaker has at this moment, in place of its own. If
-    /// that state `is_newer` than what the store holds, no snapshot replaces it any more.
+    /// Continues with the state that another breaker has at this moment, or had this long ago when
+    /// it went, in place of its own. If that state `is_newer` than what the store holds, no
+    /// snapshot replaces it any more.
     pub(super) fn take_over(
         &mut self,
         SavedState { snapshot: state, decoded }: SavedState<'_>,
+        age: Duration,
         is_newer: bool,
         effects: &mut Effects,
     ) {
@@ -150,7 +153,8 @@ impl Machine {
         self.rules.clear(self.now);
         let decoded = decoded.and_then(|decoded| decoded.rules_of(&self.config));
         // The other one's clock, also where the two clocks differ.
-        let now = Reading { tick: self.now, wall: state.saved_at };
+        let wall = state.saved_at.checked_add(age).unwrap_or(state.saved_at);
+        let now = Reading { tick: self.now, wall };
         self.adopt_counts(state, decoded, now);
         self.resume(state, now, |_, left| left, effects);
         // The store may be read later, if the other breaker has not read it either.

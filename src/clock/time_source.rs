@@ -113,6 +113,17 @@ impl TimeSource {
         }
     }
 
+    /// The time since `tick` by the system's clock, or, by a clock that does not share it, since
+    /// `wall`, which is what that clock said.
+    pub(crate) fn elapsed(&self, tick: Tick, wall: SystemTime) -> Duration {
+        match self {
+            Self::System => {
+                Duration::from_nanos(SystemClock::tick().as_nanos().saturating_sub(tick.as_nanos()))
+            }
+            Self::Custom(clock) => clock.wall_clock().duration_since(wall).unwrap_or_default(),
+        }
+    }
+
     /// Whether it may move while tokio's timers stand, for instance while the machine is suspended.
     pub(crate) fn may_outrun_tokio(&self) -> bool {
         match self {

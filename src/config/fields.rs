@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::fault::Faults;
 
 /// What a field says that is off, for formats without `null`.
-const OFF: &str = "off";
+pub(super) const OFF: &str = "off";
 
 /// The fields of an object.
 pub(super) struct Fields<'a> {

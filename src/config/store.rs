@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     fault::Faults,
-    fields::{Displayed, Fields, join, only_field, quoted},
+    fields::{Displayed, Fields, OFF, join, only_field, quoted},
     redis_url::RedisUrl,
 };
 
@@ -75,13 +75,14 @@ impl StoreConfig {
     pub(super) fn read(value: &Value, path: &str, faults: &mut Faults) -> Option<Self> {
         match value {
             Value::Null => return None,
+            Value::String(text) if text == OFF => return None,
             Value::String(text) if text == "memory" => return Some(Self::Memory),
             // It may be a URL with a password.
             Value::String(_) => {
                 let known = quoted(&KINDS);
                 let expected = format!(
-                    "expected an object with one field of {known}, or \"memory\"; found another \
-                     string",
+                    "expected an object with one field of {known}, \"memory\" or \"off\"; found \
+                     another string",
                 );
                 faults.add(path, expected);
                 return None;

@@ -122,9 +122,10 @@ impl SnapshotSource for EventDispatcher {
         snapshot.is_ok()
     }
 
-    fn take_over(&self, TakeOver { state, is_newer, is_wanted }: &TakeOver<'_>) {
+    fn take_over(&self, take_over: &TakeOver<'_>) {
+        let TakeOver { state, gone_since, is_newer, is_wanted } = *take_over;
         if let Ok(state) = Snapshot::from_json(state) {
-            self.cell.take_over(self, &state, *is_newer, is_wanted);
+            self.cell.take_over(self, &state, gone_since, is_newer, is_wanted);
         }
     }
 

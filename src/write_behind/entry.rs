@@ -18,6 +18,7 @@ use super::{
     },
 };
 use crate::{
+    clock::{SystemClock, Tick},
     history::HistoryEntry,
     snapshot::Snapshot,
     sync::{caught, contain, std_lock},
@@ -73,7 +74,7 @@ pub(super) struct Entry {
     /// cannot be read; 0 if it holds none of this breaker, and [`UNREAD`] if it was not read.
     early: AtomicU64,
     /// The breaker's state when it was dropped, for a breaker that takes it over.
-    last_state: OnceLock<Box<EncodedSnapshot>>,
+    last_state: OnceLock<Box<EntryState>>,
     /// Whether the log has said that another breaker owns the name.
     has_warned: AtomicBool,
     /// Whether the breaker has made a transition that is not saved. What time alone does is not
@@ -81,6 +82,13 @@ pub(super) struct Entry {
     has_unsaved_transition: AtomicBool,
     /// When the store would be about to forget the snapshot.
     refresh_at: RefreshTime,
+}
+
+/// A breaker's state, and since when it is gone, by the system's clock.
+#[derive(Clone)]
+struct EntryState {
+    snapshot: EncodedSnapshot,
+    gone_since: Option<Tick>,
 }
 
 /// No transition has this number.
@@ -228,7 +236,7 @@ impl Entry {
         self.marks.fetch_and(Urgency::Counts.marks(), SeqCst);
         let newest = self.newest_transition.load(SeqCst);
         let is_new = self.early.load(SeqCst) < newest;
-        is_new.then(|| Some((self.state()?, newest)))?
+        is_new.then(|| Some((self.state()?.snapshot, newest)))?
     }
 
     /// A part of the store was read, or holds this transition; 0: none of this breaker.
@@ -280,8 +288,12 @@ impl Entry {
             }
             is_wanted
         };
-        let take_over =
-            TakeOver { state: &state.value, is_newer: newest > 0, is_wanted: &is_wanted };
+        let take_over = TakeOver {
+            state: &state.snapshot.value,
+            gone_since: state.gone_since,
+            is_newer: newest > 0,
+            is_wanted: &is_wanted,
+        };
         // A breaker's clock and listeners are the user's code.
         let own = self.newest_transition.load(SeqCst);
         let mut is_done = false;
@@ -297,15 +309,18 @@ impl Entry {
     }
 
     /// The breaker's state, or the last one that it had.
-    fn state(&self) -> Option<EncodedSnapshot> {
-        let source = self.source();
-        let state = source.and_then(|source| caught(|| source.encode()).ok()?);
-        state.or_else(|| self.last_state.get().map(|state| EncodedSnapshot::clone(state)))
+    fn state(&self) -> Option<EntryState> {
+        let state = self.source().and_then(|source| {
+            let snapshot = caught(|| source.encode()).ok()??;
+            Some(EntryState { snapshot, gone_since: source.gone_since() })
+        });
+        state.or_else(|| self.last_state.get().map(|state| EntryState::clone(state)))
     }
 
     /// Keeps the state of a breaker that is being dropped, for one that takes it over.
     pub(super) fn keep_state(&self) {
-        if let Some(state) = self.state() {
+        if let Some(mut state) = self.state() {
+            state.gone_since.get_or_insert_with(SystemClock::tick);
             // Set once: a breaker is dropped once.
             let _ = self.last_state.set(Box::new(state));
         }

@@ -1,18 +1,23 @@
 //! The last state of a breaker that is gone.
 
 use super::source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver};
-use crate::health::StoreHealth;
+use crate::{
+    clock::{SystemClock, Tick},
+    health::StoreHealth,
+};
 
 /// What an entry keeps of a breaker that is gone, until it is saved.
 pub(super) struct LastState {
     snapshot: EncodedSnapshot,
     settings: SaveSettings,
+    gone_since: Tick,
 }
 
 impl LastState {
     /// The last state of a breaker that is still there.
     pub(super) fn of(breaker: &dyn SnapshotSource) -> Option<Self> {
-        Some(Self { snapshot: breaker.encode()?, settings: breaker.settings() })
+        let (snapshot, settings) = (breaker.encode()?, breaker.settings());
+        Some(Self { snapshot, settings, gone_since: SystemClock::tick() })
     }
 }
 
@@ -26,6 +31,10 @@ impl SnapshotSource for LastState {
     }
 
     fn take_over(&self, _: &TakeOver<'_>) {}
+
+    fn gone_since(&self) -> Option<Tick> {
+        Some(self.gone_since)
+    }
 
     fn settings(&self) -> SaveSettings {
         self.settings

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    clock::Tick,
     health::StoreHealth,
     snapshot::{Snapshot, WindowPosition},
     state::State,
@@ -58,6 +59,11 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
     /// [is wanted](TakeOver::is_wanted).
     fn take_over(&self, take_over: &TakeOver<'_>);
 
+    /// Since when the breaker is gone, if this is what is left of it.
+    fn gone_since(&self) -> Option<Tick> {
+        None
+    }
+
     /// The settings in force.
     fn settings(&self) -> SaveSettings;
 
@@ -102,8 +108,10 @@ pub(crate) struct SnapshotBase {
 
 /// The state of another breaker of the same name, to continue with.
 pub(crate) struct TakeOver<'a> {
-    /// That breaker's snapshot, of this moment.
+    /// That breaker's snapshot: of this moment, or its last one.
     pub(crate) state: &'a [u8],
+    /// Since when that breaker is gone, by the system's clock.
+    pub(crate) gone_since: Option<Tick>,
     /// Whether the state is newer than any snapshot that may be read later.
     pub(crate) is_newer: bool,
     /// Whether the state is to replace the breaker's own. To be asked under the lock under which

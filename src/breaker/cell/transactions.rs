@@ -15,7 +15,7 @@ use crate::{
         rules::NextRules,
         window::{Rounds, WindowCopies},
     },
-    clock::{Reading, TimeSource},
+    clock::{Reading, Tick, TimeSource},
     config::Config,
     manual::Remark,
     snapshot::Snapshot,
@@ -157,11 +157,13 @@ impl Cell {
     }
 
     /// Continues with the state of another breaker in place of its own, if `is_wanted`, which is
-    /// asked under the lock. See [`Machine::take_over`].
+    /// asked under the lock. `gone_since` is the time by the system's clock at which that breaker
+    /// had it, unless it has it now. See [`Machine::take_over`].
     pub(crate) fn take_over(
         &'static self,
         observer: &dyn Observer,
         state: &Snapshot,
+        gone_since: Option<Tick>,
         is_newer: bool,
         is_wanted: &dyn Fn() -> bool,
     ) {
@@ -171,8 +173,9 @@ impl Cell {
             if !is_wanted() {
                 return None;
             }
+            let age = gone_since.map(|gone| core.clock.elapsed(gone, state.saved_at));
             core.transact(self.successes(), |machine, effects| {
-                machine.take_over(saved, is_newer, effects);
+                machine.take_over(saved, age.unwrap_or_default(), is_newer, effects);
             })
         });
     }

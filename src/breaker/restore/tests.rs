@@ -54,7 +54,7 @@ fn a_restored_state_waits_to_be_saved_as_counts_do() {
         machine().restore(state(), NOW, &mut effects);
         assert_eq!(effects.change(), Some(change), "{left:?}");
         let mut effects = Effects::default();
-        machine().take_over(state(), true, &mut effects);
+        machine().take_over(state(), Duration::ZERO, true, &mut effects);
         assert_eq!(effects.change(), Some(Change::Transition), "of another breaker");
     }
 }
@@ -93,7 +93,12 @@ fn a_state_that_was_restored_early_is_older_than_a_snapshot_until_a_call_changes
     // A breaker that takes the state over has not read the snapshot either.
     let state = open_until(NOW, LEFT);
     let mut younger = Machine::new(Arc::clone(other.config()), 1, NOW.tick);
-    younger.take_over(SavedState { snapshot: &state, decoded: None }, false, effects);
+    younger.take_over(
+        SavedState { snapshot: &state, decoded: None },
+        Duration::ZERO,
+        false,
+        effects,
+    );
     assert_eq!((younger.state(), younger.has_transitioned()), (State::Open, false));
     for machine in [&mut other, &mut younger] {
         restore(machine, &saved(), end);
@@ -126,7 +131,7 @@ fn windows_that_were_decoded_for_another_configuration_are_not_used() {
             let mut machine = Machine::new(Arc::clone(&other), 1, NOW.tick);
             let mut effects = Effects::default();
             if is_alive {
-                machine.take_over(state, true, &mut effects);
+                machine.take_over(state, Duration::ZERO, true, &mut effects);
             } else {
                 machine.restore(state, NOW, &mut effects);
             }

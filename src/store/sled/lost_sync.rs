@@ -10,7 +10,10 @@ use std::{
     path::Path,
 };
 
-use super::folder::{BLOBS, UNSYNCED, lock_data_file};
+use super::{
+    folder::{BLOBS, UNSYNCED, lock_data_file},
+    unreadable::is_unreadable,
+};
 use crate::store::aside::names_in;
 
 /// A sync has failed.
@@ -31,8 +34,10 @@ pub(super) fn write_again(folder: &Path) -> io::Result<()> {
     let _lock = lock_data_file(folder)?;
     for folder in [folder.to_owned(), folder.join(BLOBS)] {
         for name in names_in(&folder) {
-            let path = folder.join(name);
-            if path.is_file() {
+            let path = folder.join(&name);
+            // Such a file is moved aside when the folder is opened.
+            let is_repaired = is_repairable(&name) && is_unreadable(&path);
+            if path.is_file() && !is_repaired {
                 write_file_again(&path)?;
             }
         }
@@ -41,6 +46,11 @@ pub(super) fn write_again(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
+}
+
+/// Whether nothing is in this file that is not in the log.
+fn is_repairable(name: &str) -> bool {
+    name == "conf" || name.starts_with("snap.")
 }
 
 fn write_file_again(path: &Path) -> io::Result<()> {

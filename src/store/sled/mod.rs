@@ -49,6 +49,10 @@ use super::{
 /// sync fails, so does the save, and everything is written again before the next one, also by a
 /// process that starts later.
 ///
+/// A value of more than 4,000 bytes, such as the snapshot of a large window with many failures, is
+/// kept in pieces in the tree `pieces`; under its key are the number of the first piece, the length
+/// and a checksum. If a piece is lost, a breaker still restores an open circuit from the first one.
+///
 /// # When the folder cannot be used
 ///
 /// * **Held by another process** (such as the old server during a deploy): each operation returns
@@ -209,9 +213,9 @@ impl fmt::Debug for SledStore {
 impl StateStore for SledStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let loaded = self.snapshots(|db| values::load(db, key))?;
-        loaded.transpose().map_err(|Damaged| {
+        loaded.transpose().map_err(|Damaged(_)| {
             let folder = self.folder().display();
-            let reason = format!("{folder}: the value of {key:?} does not match its checksum");
+            let reason = format!("{folder}: nothing of the value of {key:?} can be read");
             StoreError::Corrupt(reason.into())
         })
     }

@@ -33,9 +33,10 @@ pub(super) struct Header {
     checksum: u32,
 }
 
-/// The pieces are not those that the header describes.
+/// The pieces are not those that the header describes. This is the first one, if it is there: a
+/// snapshot begins with its state.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Damaged;
+pub(super) struct Damaged(pub(super) Vec<u8>);
 
 impl Header {
     fn of(id: u64, value: &[u8]) -> Self {
@@ -74,11 +75,21 @@ impl Header {
     pub(super) fn read(&self, db: &Db) -> Result<Result<Vec<u8>, Damaged>, SledError> {
         let mut value = Vec::new();
         if let Some(tree) = tree(db)? {
-            for piece in tree.range(self.key_of(0)..self.key_of(self.pieces())).values() {
-                value.extend_from_slice(&piece?);
+            let pieces = tree.range(self.key_of(0)..self.key_of(self.pieces()));
+            for (number, piece) in (0..).zip(pieces) {
+                let (key, bytes) = piece?;
+                if *key != self.key_of(number) {
+                    break;
+                }
+                value.extend_from_slice(&bytes);
             }
         }
-        Ok(if Self::of(self.id, &value) == *self { Ok(value) } else { Err(Damaged) })
+        if Self::of(self.id, &value) == *self {
+            return Ok(Ok(value));
+        }
+        // Also where no piece is missing: what is cut short is not taken for the whole.
+        value.truncate(PIECE);
+        Ok(Err(Damaged(value)))
     }
 }
 

@@ -14,10 +14,12 @@ use crate::store::entry::SaveEntry;
 /// them back takes five times as long.
 const BATCH: usize = 1000;
 
+/// Of a value that is damaged, what can be read, if anything can.
 pub(super) fn load(db: &Db, key: &str) -> Result<Option<Result<Vec<u8>, Damaged>>, SledError> {
     let Some(stored) = db.get(key)? else { return Ok(None) };
-    Ok(Some(match Header::parse(&stored) {
-        Some(header) => header.read(db)?,
+    Ok(Some(match Header::parse(&stored).map(|header| header.read(db)).transpose()? {
+        Some(Err(Damaged(readable))) if !readable.is_empty() => Ok(readable),
+        Some(value) => value,
         None => Ok(stored.to_vec()),
     }))
 }
@@ -32,7 +34,8 @@ pub(super) fn load_page(
     Ok(page)
 }
 
-/// A value that is damaged is empty: its key must not seem to be free.
+/// Of a value that is damaged, what can be read, and be it nothing: its key must not seem to be
+/// free.
 pub(super) fn visit_page(
     db: &Db,
     after: Option<&str>,
@@ -49,7 +52,9 @@ pub(super) fn visit_page(
         // A key that is not UTF-8 is not from this store.
         if let Ok(key) = std::str::from_utf8(&key) {
             match Header::parse(&stored) {
-                Some(header) => visit(key, &header.read(db)?.unwrap_or_default()),
+                Some(header) => {
+                    visit(key, &header.read(db)?.unwrap_or_else(|Damaged(readable)| readable));
+                }
                 None => visit(key, &stored),
             }
             left -= 1;

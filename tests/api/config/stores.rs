@@ -14,7 +14,9 @@ use crate::support::child::{self, Role, RoleResult};
 fn a_file_says_where_state_is_stored() {
     let read = |json: &str| ConfigFile::from_json(json).map(|file| file.store().cloned());
     assert_eq!(read("{}").unwrap(), None);
-    assert_eq!(read(r#"{"store": null}"#).unwrap(), None);
+    for off in ["null", r#""off""#] {
+        assert_eq!(read(&format!(r#"{{"store": {off}}}"#)).unwrap(), None);
+    }
     for (json, text, store) in [
         (r#"{"sled": "a"}"#, "sled:a", StoreConfig::Sled("a".into())),
         (r#"{"redb": "/b c"}"#, "redb:/b c", StoreConfig::Redb("/b c".into())),

@@ -297,6 +297,40 @@ fn a_breaker_begins_with_the_last_words_that_still_wait_for_the_store() {
     drop(other);
 }
 
+/// Otherwise, breakers that are built and dropped during an outage of the store would never let a
+/// call pass again.
+#[test]
+fn an_open_time_goes_on_while_the_last_state_waits_for_the_store() {
+    let clock = ManualClock::new();
+    let short = Duration::from_millis(700);
+    for clock in [None, Some(clock)] {
+        let store = SickStore::default();
+        let build = |name: &str| {
+            let builder = Breaker::builder(name).store(store.clone()).recovery_timeout(short);
+            match &clock {
+                Some(clock) => builder.clock(clock.clone()).build().unwrap(),
+                None => builder.build().unwrap(),
+            }
+        };
+        let other = build("another");
+        let breaker = build(NAME);
+        breaker.flush_blocking(MINUTE).unwrap();
+        store.show(Symptom::Hangs);
+        fail(&breaker, 5);
+        drop(breaker);
+        // A state that is taken over, and left again, is as old as it is.
+        drop(build(NAME));
+        match &clock {
+            Some(clock) => clock.advance(short),
+            None => std::thread::sleep(short),
+        }
+        let again = build(NAME);
+        assert!(again.try_acquire().is_ok(), "{:?}", again.state());
+        store.heal();
+        drop(other);
+    }
+}
+
 #[test]
 fn clones_are_one_breaker_and_other_stores_are_independent() {
     let (store, other_store) = (MemoryStore::new(), MemoryStore::new());

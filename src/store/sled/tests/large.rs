@@ -94,6 +94,33 @@ fn a_value_whose_pieces_are_damaged_is_corrupt_and_costs_no_neighbour() {
     assert_eq!(store.load("key 3 large").unwrap().unwrap(), vec![b'y'; 20_000]);
 }
 
+/// So a snapshot that has lost a piece of its windows still says that the circuit is open.
+#[test]
+fn the_first_piece_of_a_damaged_value_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let value = b"0123456789".repeat(3_000);
+    SledStore::open(&folder).unwrap().save(&SaveEntry::new("large", value.clone())).unwrap();
+    with_sled(&folder, |db| {
+        let pieces = db.open_tree("pieces").unwrap();
+        let (last, _) = pieces.last().unwrap().unwrap();
+        pieces.insert(last, b"another".as_slice()).unwrap();
+        pieces.flush().unwrap();
+    });
+    let first = &value[..4_000];
+    let store = SledStore::open(&folder).unwrap();
+    assert_eq!(store.load("large").unwrap().as_deref(), Some(first));
+    assert_eq!(store.load_page(None, 2).unwrap(), [("large".to_owned(), first.to_vec())]);
+    drop(store);
+    with_sled(&folder, |db| {
+        let pieces = db.open_tree("pieces").unwrap();
+        let second = pieces.iter().keys().nth(1).unwrap().unwrap();
+        pieces.remove(second).unwrap();
+        pieces.flush().unwrap();
+    });
+    assert_eq!(SledStore::open(&folder).unwrap().load("large").unwrap().as_deref(), Some(first));
+}
+
 /// A folder with small values, and a large one between them that was small before.
 fn fill_with_a_large_value(folder: &Path) -> Vec<PathBuf> {
     fill(folder);
