@@ -7,6 +7,7 @@
 mod fill;
 mod lookup;
 mod report;
+mod steps;
 mod topology;
 
 use std::{
@@ -43,10 +44,11 @@ fn main() {
     let load = load.split(' ').next().unwrap_or_default();
     prove();
     let topology = Topology::read();
+    let steps = steps::measure();
     let rows = measure_all(&topology);
     let lookups = lookup::measure_all(&topology);
     let sliding = Candidate::ALL.map(slide);
-    let report = report::report(load, &topology, &rows, &lookups, &sliding, &allocations());
+    let report = report::report(load, &topology, &steps, &rows, &lookups, &sliding, &allocations());
     let readme = fill::fill(&report);
     println!("{readme}");
     if !has_arg("--print") {

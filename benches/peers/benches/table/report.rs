@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, process::Command, time::SystemTime};
 
 use tower_breaker_peers::{Candidate, Rule, Scenario};
 
-use crate::{Cost, ROUNDS, Row, lookup, topology::Topology};
+use crate::{Cost, ROUNDS, Row, lookup, steps::Steps, topology::Topology};
 
 /// The columns of the main table; the eager candidates have a table of their own.
 const COLUMNS: [Candidate; 4] =
@@ -17,6 +17,7 @@ fn index_of(candidate: Candidate) -> usize {
 pub(crate) fn report(
     load: &str,
     topology: &Topology,
+    steps: &Steps,
     rows: &[Row],
     lookups: &[lookup::Row],
     sliding: &[Option<u64>],
@@ -39,6 +40,7 @@ pub(crate) fn report(
          3. failsafe's window over time is a decaying success rate.\n\
          \nA dash: the crate has no such rule.\n",
     );
+    text.push_str(&duration_of(steps));
     text.push_str(&floor_of_time_windows(rows));
     for row in rows {
         for candidate in COLUMNS {
@@ -89,6 +91,7 @@ pub(crate) fn report(
     );
     // Measured by the benches of the crate itself, and written by hand.
     text.push('\n');
+    text.push_str(include_str!("../../../slower.md"));
     text.push_str(include_str!("../../../server.md"));
     text.push_str(include_str!("../../../storing.md"));
     text
@@ -161,6 +164,17 @@ fn table(rows: &[Row], columns: &[Candidate], with_ratios: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What a processor takes for the steps on which the figures of one machine depend most.
+fn duration_of(steps: &Steps) -> String {
+    format!(
+        "\nProcessors differ most in two steps. Reading the counter takes {:.1} ns on this \
+         one, and a\ncompare-and-swap on a cache line that no other thread uses {:.1} ns. While \
+         there are failures in\na window of calls, a success takes such a compare-and-swap. A \
+         rule on slow calls reads the counter\ntwice per call.\n",
+        steps.counter, steps.compare_and_swap,
+    )
 }
 
 /// What a time window adds to what it cannot do without.
