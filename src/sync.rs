@@ -157,7 +157,7 @@ fn report(whose: &str, panic: Box<dyn Any + Send>) {
         tracing::error!(
             target: "tower_breaker",
             panic = &*message,
-            "{whose} panicked, and nothing else is affected: {message}",
+            "{whose} panicked, and nothing else is affected; fix what panicked: {message}",
         );
     });
 }

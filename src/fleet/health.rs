@@ -209,7 +209,14 @@ impl ConnectionHealth {
         let before = std::mem::replace(&mut *std_lock(&self.value), FleetHealth::Joined);
         self.gauges.set(self.shard, |shard| shard.is_alone = false);
         if before != FleetHealth::Joined && std_lock(&self.logged).is_join_new() {
-            log(|| tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers"));
+            log(|| {
+                tracing::info!(
+                    target: "tower_breaker",
+                    shard = self.shard,
+                    "joined the fleet: its Redis server is reached, and circuit breakers are \
+                     shared",
+                );
+            });
         }
     }
 
@@ -232,9 +239,10 @@ impl ConnectionHealth {
             log(|| {
                 tracing::warn!(
                     target: "tower_breaker",
+                    shard = self.shard,
                     reason = why,
-                    "fleet of circuit breakers not reached: this replica decides alone and keeps \
-                     trying: {why}",
+                    "fleet not reached: this replica decides alone and retries; check the fleet's \
+                     Redis server and the network, unless the reason says otherwise",
                 );
             });
         }
@@ -273,7 +281,7 @@ mod log_tests {
 
     #[test]
     fn an_outage_and_its_end_are_logged_at_warn_and_info() {
-        let (log, health) = (Log::default(), ConnectionHealth::new(0, Arc::default()));
+        let (log, health) = (Log::default(), ConnectionHealth::new(7, Arc::default()));
         log.during(|| {
             health.set_joined();
             for _ in 0..3 {
@@ -286,8 +294,11 @@ mod log_tests {
         let [joined, alone, again] = lines[..] else { panic!("{text}") };
         for line in [joined, again] {
             assert!(line.starts_with("INFO") && line.contains("joined the fleet"), "{line}");
+            assert!(line.contains("shard=7"), "{line}");
         }
-        assert!(alone.starts_with("WARN") && alone.contains("connection refused"), "{alone}");
+        assert!(alone.starts_with("WARN") && alone.contains("shard=7"), "{alone}");
+        assert_eq!(alone.matches("connection refused").count(), 1, "{alone}");
+        assert!(alone.contains("check the fleet's Redis server"), "{alone}");
         // An outage that was not logged is, once it has lasted.
         log.during(|| health.set_alone("connection refused"));
         assert_eq!(log.lines_with("WARN"), 1);

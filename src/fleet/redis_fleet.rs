@@ -16,6 +16,7 @@ use crate::store::{
 };
 
 const MOST_SHARDS: u16 = 1000;
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Shares breakers with other replicas of a service through a Redis server.
@@ -228,20 +229,30 @@ impl RedisFleetBuilder {
     /// [`StoreError::Misconfigured`] if the URL, the prefix, the lease, the number of shards, a
     /// timeout or a certificate is invalid.
     pub fn build(mut self) -> Result<RedisFleet, StoreError> {
-        let misconfigured = |why: &str| Err(StoreError::Misconfigured(why.into()));
+        let misconfigured = |why: String| {
+            Err(StoreError::Misconfigured(format!("the fleet's setting {why}").into()))
+        };
         let connector = self.connection.build()?;
         self.settings.timeout = connector.command_timeout;
-        if self.settings.lease < Duration::from_millis(100) {
-            return misconfigured("the lease of a fleet is shorter than 100 ms");
+        let Settings { lease, replica, prefix, .. } = &self.settings;
+        if *lease < SHORTEST_LEASE {
+            return misconfigured(format!(
+                "`lease` must be at least {SHORTEST_LEASE:?}, is {lease:?}"
+            ));
         }
-        if !(1..=128).contains(&self.settings.replica.len()) {
-            return misconfigured("the id of a fleet's replica has not 1 to 128 bytes");
+        if !(1..=128).contains(&replica.len()) {
+            let length = replica.len();
+            return misconfigured(format!("`replica_id` must be 1 to 128 bytes long, is {length}"));
         }
-        if self.settings.prefix.is_empty() || self.settings.prefix.contains(['{', '}']) {
-            return misconfigured("the prefix of a fleet is empty or holds a brace");
+        if prefix.is_empty() {
+            return misconfigured("`prefix` must not be empty".to_owned());
+        }
+        if prefix.contains(['{', '}']) {
+            return misconfigured(format!("`prefix` must not contain `{{` or `}}`, is {prefix:?}"));
         }
         if !(1..=MOST_SHARDS).contains(&self.shards) {
-            return misconfigured("a fleet has 1 to 1,000 shards");
+            let shards = self.shards;
+            return misconfigured(format!("`shards` must be 1 to {MOST_SHARDS}, is {shards}"));
         }
         let (connector, settings) = (Arc::new(connector), Arc::new(self.settings));
         let gauges = Gauges::new();

@@ -310,10 +310,18 @@ fn an_invalid_setting_is_refused() {
     let error = |fleet: RedisFleetBuilder| fleet.build().unwrap_err().to_string();
     assert!(error(RedisFleet::builder("http://a:secret@b")).contains("URL of Redis is invalid"));
     let builder = || RedisFleet::builder("redis://localhost");
-    assert!(error(builder().lease(Duration::from_millis(99))).contains("lease"));
-    assert!(error(builder().replica_id("")).contains("id of a fleet's replica"));
-    assert!(error(builder().replica_id("a".repeat(129))).contains("id of a fleet's replica"));
-    assert!(error(builder().prefix("a{b}")).contains("brace"));
+    // Each names the setting, the bound, and the value.
+    for (builder, says) in [
+        (builder().lease(Duration::from_millis(99)), "`lease` must be at least 100ms, is 99ms"),
+        (builder().replica_id(""), "`replica_id` must be 1 to 128 bytes long, is 0"),
+        (builder().replica_id("a".repeat(129)), "`replica_id` must be 1 to 128 bytes long, is 129"),
+        (builder().prefix("a{b}\n"), r#"`prefix` must not contain `{` or `}`, is "a{b}\n""#),
+        (builder().prefix(""), "`prefix` must not be empty"),
+        (builder().shards(0), "`shards` must be 1 to 1000, is 0"),
+    ] {
+        let error = error(builder);
+        assert!(error.ends_with(says) && error.contains("fleet"), "{error}");
+    }
     assert!(error(builder().command_timeout(Duration::ZERO)).contains("timeout"));
     let breaker = settings("payments").build().unwrap();
     assert_eq!(breaker.fleet_health(), FleetHealth::NotShared);

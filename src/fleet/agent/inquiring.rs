@@ -152,15 +152,16 @@ impl Agent {
     }
 }
 
-/// What the server refuses keeps the replica from answering, and from nothing else.
+/// A refused answer affects nothing else.
 fn log_unanswered(name: &str, error: &StoreError) {
     log(|| {
         tracing::warn!(
             target: "tower_breaker",
             name,
             %error,
-            "an operator asks about circuit breaker {name:?}, and this replica cannot answer: \
-             {error}",
+            "an operator's question about circuit breaker {name:?} is not answered: the view of \
+             this replica is missing, and nothing else is affected; make the fleet's Redis server \
+             accept the answer",
         );
     });
 }

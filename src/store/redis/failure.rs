@@ -102,7 +102,11 @@ pub(super) fn store_error(address: &Address, error: &RedisError) -> StoreError {
             "is part of a Redis Cluster: use a URL that begins with `redis+cluster://`",
         ),
         Some("WRONGTYPE") => StoreError::Other(
-            format!("{address} holds something else under a key: choose another prefix").into(),
+            format!(
+                "{address} holds a value of another type under a key of this crate: choose another \
+                 prefix, or delete that key",
+            )
+            .into(),
         ),
         Some(code) => {
             StoreError::Other(format!("{address} answers {code}: {}", details(error)).into())

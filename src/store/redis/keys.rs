@@ -24,26 +24,30 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(prefix: &str, instance: Option<&str>) -> Result<Self, StoreError> {
-        let misconfigured = |what: &str| StoreError::Misconfigured(what.into());
+        let misconfigured =
+            |why: String| StoreError::Misconfigured(format!("the setting {why}").into());
         if prefix.is_empty() || prefix.len() > 256 {
-            return Err(misconfigured("the prefix of keys in Redis has to have 1 to 256 bytes"));
+            return Err(misconfigured(format!(
+                "`prefix` of keys in Redis must be 1 to 256 bytes long, is {}",
+                prefix.len(),
+            )));
         }
         // With a colon, a longer prefix and a shorter name would make the same key; with an at
         // sign, a prefix would make those of an instance.
         if prefix.contains([':', '@']) {
-            return Err(misconfigured(
-                "the prefix of keys in Redis must not contain `:` or `@`: keys of two prefixes \
-                 could be the same",
-            ));
+            return Err(misconfigured(format!(
+                "`prefix` of keys in Redis must not contain `:` or `@`, or keys of two prefixes \
+                 could be the same; is {prefix:?}",
+            )));
         }
         let base = match instance {
             None => format!("{prefix}:"),
             Some(id) if is_instance(id) => format!("{prefix}@{id}:"),
-            Some(_) => {
-                return Err(misconfigured(
-                    "the instance in keys of Redis has to have 1 to 128 letters, digits, or any \
-                     of `-_.`",
-                ));
+            Some(id) => {
+                return Err(misconfigured(format!(
+                    "`instance` of keys in Redis must be 1 to 128 letters, digits, or any of \
+                     `-_.`, is {id:?}",
+                )));
             }
         };
         Ok(Self { base })
@@ -159,7 +163,11 @@ mod tests {
             assert!(Keys::new(prefix, None).is_err(), "{prefix:?}");
         }
         for instance in ["", "a:b", "a b", "{a}", "@", "\n", "ü"] {
-            assert!(Keys::new("p", Some(instance)).is_err(), "{instance:?}");
+            let error = Keys::new("p", Some(instance)).unwrap_err().to_string();
+            let value = format!("is {instance:?}");
+            assert!(error.contains("`instance`") && error.ends_with(&value), "{error}");
         }
+        let error = Keys::new("", None).unwrap_err().to_string();
+        assert!(error.contains("`prefix`") && error.ends_with("is 0"), "{error}");
     }
 }
