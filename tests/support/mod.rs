@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "no binary uses all of it")]
 
 pub(crate) mod acl;
+pub(crate) mod bound;
 pub(crate) mod certificates;
 pub(crate) mod child;
 pub(crate) mod folder;
