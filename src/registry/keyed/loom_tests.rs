@@ -222,6 +222,25 @@ fn a_half_open_circuit_is_replaced_once() {
     });
 }
 
+/// Two keys look for room, and the only breaker was used. Since it is closed, both get a breaker,
+/// one after the other.
+#[test]
+fn a_closed_breaker_makes_room_although_it_was_used() {
+    model(|| {
+        let group = Group::new(1);
+        group.insert("a", CLOSED);
+        let first = group.use_breaker("a", Model::clone).unwrap();
+        let come = |group: Arc<Group>, key: &'static str| {
+            move || assert!(matches!(group.insert(key, CLOSED), Insertion::New { .. }))
+        };
+        let other = thread::spawn(come(Arc::clone(&group), "b"));
+        come(Arc::clone(&group), "c")();
+        other.join().unwrap();
+        assert!(first.has_left());
+        group.check(1);
+    });
+}
+
 /// What a successful call relies on that has found no breaker: if the number of created breakers is
 /// the same at its end, there was none to record by.
 #[test]

@@ -57,10 +57,12 @@ use crate::{
 /// # Bounds
 ///
 /// A group has at most [`max_breakers`](KeyedBreakersBuilder::max_breakers), so that invented keys
-/// do not fill the memory. When it is full, a new breaker replaces one that is
-/// closed and was not used lately, or else one that is half-open and idle. A breaker that is open
-/// or was set by hand is never replaced. If there is none to replace, the new key's calls are not
-/// recorded, or go by one shared breaker: see [`WhenFull`].
+/// do not fill the memory. When it is full, a new breaker replaces one that is closed and was not
+/// used lately, or else one that is half-open and idle, or else one that is closed and was used. A
+/// breaker that is open or was set by hand is never replaced. If there is none to replace, the new
+/// key's calls are not recorded, or go by one shared breaker: see [`WhenFull`]. A new key looks at
+/// 1024 breakers at most, and the next one goes on from there. So if nearly all breakers of a
+/// larger group are open, the few others are found by one of the next new keys.
 ///
 /// "Lately" means: since about as many other keys got a breaker as the group may have. A key that
 /// is called less often than that is forgotten between its calls, with its failures, and its

@@ -1,7 +1,8 @@
 //! Eviction: which breaker a new one replaces when a group is full.
 //!
 //! The algorithm is CLOCK: breakers stand in a circle, and one that was used since it was last
-//! considered gets a second chance.
+//! considered gets a second chance. That is a preference, not a right: where a search meets no
+//! other, a closed one goes although it was used.
 
 use std::{
     collections::VecDeque,
@@ -11,9 +12,12 @@ use std::{
 use super::hashed::Hashed;
 use crate::{handle::Breaker, state::State};
 
-/// How many breakers a search considers. Bounded, since a group may be full of breakers that cannot
-/// be replaced; the next search goes on where this one has ended.
-const SEARCH: usize = 64;
+/// How many breakers a search considers while it holds the lock of the group.
+const ROUND: usize = 64;
+
+/// How many it considers in all. Bounded, since a group may be full of breakers that cannot be
+/// replaced; the next search goes on where this one has ended.
+const SEARCH: usize = 16 * ROUND;
 
 /// How long a group that is full of breakers that cannot be replaced is not searched again, so that
 /// invented keys do not pay for a search each.
@@ -83,18 +87,58 @@ pub(super) struct Considered<B> {
     pub(super) was_used: bool,
 }
 
-/// A breaker that is not closed, and that is half-open, as far as a look without its lock shows.
+/// A breaker that may be replaced, as far as a look without its lock shows.
 pub(super) struct Candidate<B> {
     pub(super) key: Hashed,
     pub(super) breaker: B,
+    /// Whether it is replaced although it was used. Then it is closed.
+    pub(super) was_used: bool,
 }
 
-/// What a search has found.
-pub(super) enum Replaceable<B> {
-    /// A closed breaker that was not used, removed from the queue.
-    Idle(Hashed, B),
-    /// None, unless one of these is half-open: open ones whose time is over, nearly always.
-    Perhaps(Vec<Candidate<B>>),
+/// A search for a breaker to replace, in rounds. In between, the lock of the group is free.
+pub(super) struct Search<B> {
+    considered: usize,
+    is_over: bool,
+    /// Half-open ones that were not used: open ones whose time is over, nearly always.
+    half_open: Vec<Candidate<B>>,
+    /// The first closed one that was used.
+    used: Option<Candidate<B>>,
+}
+
+impl<B: Occupant> Search<B> {
+    pub(super) fn new() -> Self {
+        Self { considered: 0, is_over: false, half_open: Vec::new(), used: None }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    fn is_in_vain(&self) -> bool {
+        self.half_open.is_empty() && self.used.is_none()
+    }
+
+    /// Keeps one that goes if no idle one is met.
+    fn note(&mut self, key: &Hashed, Considered { breaker, was_used }: Considered<B>) {
+        match breaker.published_state() {
+            State::Closed if self.used.is_none() => {
+                self.used = Some(Candidate { key: key.clone(), breaker, was_used });
+            }
+            State::Open | State::HalfOpen
+                if !was_used && self.half_open.len() < ROUND && !breaker.goes_on_rejecting() =>
+            {
+                self.half_open.push(Candidate { key: key.clone(), breaker, was_used });
+            }
+            _ => {}
+        }
+    }
+
+    /// The first that is half-open and has no probe out, or else one that is closed. Asking a
+    /// breaker for its state may run listeners, so no lock may be held.
+    pub(super) fn choose(self) -> Option<Candidate<B>> {
+        let mut half_open = self.half_open.into_iter();
+        half_open.find(|candidate| candidate.breaker.is_half_open_and_idle()).or(self.used)
+    }
 }
 
 impl CandidateQueue {
@@ -113,43 +157,40 @@ impl CandidateQueue {
         found.is_some_and(|index| self.keys.remove(index).is_some())
     }
 
-    /// Looks at breakers without their locks.
+    /// A round of a search. Returns a closed breaker that was not used, which it removes. Looks at
+    /// breakers without their locks.
     pub(super) fn search<B: Occupant>(
         &mut self,
+        search: &mut Search<B>,
         consider: impl Fn(&Hashed) -> Option<Considered<B>>,
-    ) -> Replaceable<B> {
-        let mut candidates = Vec::new();
+    ) -> Option<(Hashed, B)> {
         if self.is_paused() {
-            return Replaceable::Perhaps(candidates);
+            search.is_over = true;
+            return None;
         }
-        let count = self.len();
-        // Twice, so that a small group finds one that has had its second chance.
-        for considered in 0..(2 * count).min(SEARCH) {
+        let most = self.len().min(SEARCH);
+        for _ in search.considered..most.min(search.considered + ROUND) {
             let Some(key) = self.keys.pop_front() else { break };
+            search.considered += 1;
             self.in_vain += 1;
-            if let Some(Considered { breaker, was_used }) = consider(&key) {
-                match breaker.published_state() {
-                    State::Closed if !was_used => {
-                        self.in_vain = 0;
-                        return Replaceable::Idle(key, breaker);
-                    }
-                    State::Open | State::HalfOpen
-                        if !was_used && considered < count && !breaker.goes_on_rejecting() =>
-                    {
-                        candidates.push(Candidate { key: key.clone(), breaker });
-                    }
-                    _ => {}
+            if let Some(considered) = consider(&key) {
+                let Considered { breaker, was_used } = &considered;
+                if !was_used && breaker.published_state() == State::Closed {
+                    self.in_vain = 0;
+                    return Some((key, considered.breaker));
                 }
+                search.note(&key, considered);
             }
             self.keys.push_back(key);
         }
-        if !candidates.is_empty() {
+        search.is_over = search.considered >= most;
+        if !search.is_in_vain() {
             self.in_vain = 0;
-        } else if count > SEARCH && self.in_vain >= 2 * count {
+        } else if self.len() > ROUND && self.in_vain >= 2 * self.len() {
             // All of them had their second chance.
             self.paused_until = Some(Instant::now() + PAUSE);
         }
-        Replaceable::Perhaps(candidates)
+        None
     }
 
     fn is_paused(&mut self) -> bool {
@@ -160,10 +201,4 @@ impl CandidateQueue {
         }
         is_paused
     }
-}
-
-/// The first that is half-open and has no probe out. Asking a breaker for its state may run
-/// listeners, so no lock may be held.
-pub(super) fn choose<B: Occupant>(candidates: Vec<Candidate<B>>) -> Option<Candidate<B>> {
-    candidates.into_iter().find(|candidate| candidate.breaker.is_half_open_and_idle())
 }

@@ -2,8 +2,8 @@
 
 use super::{
     entries::{Entries, KeyEntry},
-    hashed::HashedRef,
-    replacement::{Candidate, CandidateQueue, Considered, Occupant, Replaceable, choose},
+    hashed::{Hashed, HashedRef},
+    replacement::{Candidate, CandidateQueue, Considered, Occupant, Search},
 };
 use crate::{
     state::State,
@@ -45,13 +45,6 @@ pub(super) enum Insertion<B, N> {
     New { made_with: N, replaced: Option<B> },
     /// There is no room.
     Full,
-}
-
-/// The same of one attempt.
-enum Attempt<B, N> {
-    Done(Insertion<B, N>),
-    /// There is no room, unless one of these is replaced.
-    Full(Vec<Candidate<B>>),
 }
 
 impl<B: Occupant, S> Slots<B, S> {
@@ -128,13 +121,17 @@ impl<B: Occupant, S> Slots<B, S> {
         key: HashedRef<'_>,
         mut make: impl FnMut(&S) -> (B, N),
     ) -> Insertion<B, N> {
-        let mut replaced = None;
+        let mut found = None;
         for _ in 0..ATTEMPTS {
-            match self.try_insert(key, replaced.as_ref(), &mut make) {
-                Attempt::Done(insertion) => return insertion,
-                Attempt::Full(candidates) => replaced = choose(candidates),
+            let mut search = Search::new();
+            while !search.is_over() {
+                let insertion = self.try_insert(key, found.take().as_ref(), &mut search, &mut make);
+                if let Some(insertion) = insertion {
+                    return insertion;
+                }
             }
-            if replaced.is_none() {
+            found = search.choose();
+            if found.is_none() {
                 break;
             }
         }
@@ -158,30 +155,26 @@ impl<B: Occupant, S> Slots<B, S> {
         Insertion::New { made_with, replaced: None }
     }
 
+    /// Replaces the breaker that an earlier search has found, or searches for one. `None` if there
+    /// is no room so far.
     fn try_insert<N>(
         &self,
         key: HashedRef<'_>,
         found: Option<&Candidate<B>>,
+        search: &mut Search<B>,
         make: &mut impl FnMut(&S) -> (B, N),
-    ) -> Attempt<B, N> {
+    ) -> Option<Insertion<B, N>> {
         let mut creation = self.lock();
         if self.has(key) {
-            return Attempt::Done(Insertion::Present);
+            return Some(Insertion::Present);
         }
-        let mut replaced = None;
-        if let Some(candidate) = found
-            && self.remove_unused(&mut creation.queue, candidate)
-        {
-            replaced = Some(candidate.breaker.clone());
-        }
+        let mut replaced = found
+            .filter(|candidate| self.remove(&mut creation.queue, candidate))
+            .map(|candidate| candidate.breaker.clone());
         if creation.queue.len() >= self.max {
-            match self.search(&mut creation.queue) {
-                Replaceable::Idle(key, breaker) => {
-                    self.entries.remove(key.as_ref());
-                    replaced = Some(breaker);
-                }
-                Replaceable::Perhaps(candidates) => return Attempt::Full(candidates),
-            }
+            let (idle, breaker) = self.search(&mut creation.queue, search)?;
+            self.entries.remove(idle.as_ref());
+            replaced = Some(breaker);
         }
         let made_with = self.insert_new(&mut creation, key, make);
         if let Some(breaker) = &replaced {
@@ -189,32 +182,36 @@ impl<B: Occupant, S> Slots<B, S> {
             // after the new one has come, so that the store is in use all the time.
             breaker.leave_group();
         }
-        Attempt::Done(Insertion::New { made_with, replaced })
+        Some(Insertion::New { made_with, replaced })
     }
 
     fn has(&self, key: HashedRef<'_>) -> bool {
         self.entries.with(key, |_| ()).is_some()
     }
 
-    /// Removes the breaker that a search has found, unless it was used meanwhile, by a call that
-    /// another search has forgotten too, or its key has another breaker by now.
-    fn remove_unused(&self, queue: &mut CandidateQueue, candidate: &Candidate<B>) -> bool {
-        let Candidate { key, breaker } = candidate;
-        let is_unused = self.entries.with(key.as_ref(), |entry| {
-            entry.breaker.is(breaker)
-                && !entry.is_used()
+    /// Removes the breaker that a search has found, unless its state has changed, it was used
+    /// meanwhile, by a call that another search has forgotten too, or its key has another breaker
+    /// by now.
+    fn remove(&self, queue: &mut CandidateQueue, candidate: &Candidate<B>) -> bool {
+        let Candidate { key, breaker, was_used } = candidate;
+        let may_go = self.entries.with(key.as_ref(), |entry| {
+            let may_go = match breaker.published_state() {
+                State::Closed => *was_used || !entry.is_used(),
                 // It was half-open when it was chosen.
-                && matches!(breaker.published_state(), State::HalfOpen | State::Closed)
+                State::HalfOpen => !*was_used && !entry.is_used(),
+                _ => false,
+            };
+            may_go && entry.breaker.is(breaker)
         });
-        let is_removed = is_unused == Some(true) && queue.remove(key);
+        let is_removed = may_go == Some(true) && queue.remove(key);
         if is_removed {
             self.entries.remove(key.as_ref());
         }
         is_removed
     }
 
-    fn search(&self, queue: &mut CandidateQueue) -> Replaceable<B> {
-        queue.search(|key| {
+    fn search(&self, queue: &mut CandidateQueue, search: &mut Search<B>) -> Option<(Hashed, B)> {
+        queue.search(search, |key| {
             self.entries.with(key.as_ref(), |entry| Considered {
                 breaker: entry.breaker.clone(),
                 was_used: entry.take_used(),

@@ -1,8 +1,12 @@
 //! How many breakers a group has, and which ones a new one replaces.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
-use tower_breaker::{Breaker, KeyedBreakers, State, clock::ManualClock, registry::WhenFull};
+use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
+use tower_breaker::{
+    Breaker, Config, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window,
+    clock::ManualClock, registry::WhenFull,
+};
 
 use crate::support::wait::eventually;
 
@@ -136,21 +140,106 @@ fn invented_keys_do_not_push_out_a_breaker_that_is_in_use() {
     assert_eq!(hosts.get("good").unwrap().stats().consecutive_failures(), 1);
 }
 
-/// However long the queue of breakers that cannot be replaced, a search is short and goes on where
-/// the last one has ended.
+/// A second chance is a preference, not a right: however many breakers were used, one of them goes.
+#[test]
+fn a_new_key_finds_room_among_breakers_that_were_all_used() {
+    for max in [1, 2, 64, 100, 1000, 10_000] {
+        let hosts = group(max);
+        let fail = |key: &str| hosts.get_or_create(key).unwrap().try_acquire().unwrap().failure();
+        for key in 0..max {
+            (0..2).for_each(|_| fail(&format!("host {key}")));
+        }
+        let breaker = hosts.get_or_create("new").expect("all are closed and idle");
+        trip(&breaker);
+        assert_eq!(hosts.get("new").unwrap().state(), State::Open, "{max}");
+        breaker.reset();
+        // Each of them used again as soon as it is there.
+        for key in 0..max.min(1000) {
+            (0..2).for_each(|_| fail(&format!("new {key}")));
+        }
+        assert_eq!((hosts.len(), hosts.unrecorded_calls()), (max, 0));
+    }
+}
+
+#[test]
+fn the_first_failure_of_a_new_key_is_recorded_although_all_breakers_were_used() {
+    const MAX: usize = 1000;
+    let rates = Trip::failure_rate(0.6, Window::calls(4)).minimum_calls(2);
+    for rule in [Trip::consecutive_failures(2), rates] {
+        let mut config = Config::default();
+        config.trip_on = vec![rule];
+        let hosts =
+            KeyedBreakers::builder("hosts").max_breakers(MAX).config(config).build().unwrap();
+        let layer = KeyedCircuitBreakerLayer::by_key(hosts.clone(), |(key, _): &(String, bool)| {
+            Some(key.as_str().into())
+        });
+        let mut service = layer.layer(service_fn(|(_, fails): (String, bool)| {
+            ready(if fails { Err("down") } else { Ok(()) })
+        }));
+        let mut call = |key: String, fails| {
+            tokio_test::block_on(service.ready()).unwrap();
+            tokio_test::block_on(service.call((key, fails)))
+        };
+        for key in 0..MAX {
+            for fails in [true, false, false] {
+                let _ = call(format!("host {key}"), fails);
+            }
+        }
+        assert_eq!(hosts.len(), MAX);
+        (0..2).for_each(|_| drop(call("new".to_owned(), true)));
+        assert_eq!(hosts.get("new").unwrap().state(), State::Open);
+        assert!(call("new".to_owned(), false).unwrap_err().rejected().is_some());
+        assert_eq!((hosts.len(), hosts.unrecorded_calls()), (MAX, 0));
+    }
+}
+
+/// The hand of the clock passes breakers that were used, as long as it meets others.
+#[test]
+fn used_breakers_stay_while_a_search_meets_one_that_was_not_used() {
+    let hosts = group(1000);
+    for key in 0..1000 {
+        hosts.get_or_create(&key.to_string()).unwrap();
+    }
+    (0..999).for_each(|key| drop(hosts.get(&key.to_string()).unwrap()));
+    hosts.get_or_create("new").unwrap();
+    assert!((0..999).all(|key| hosts.get(&key.to_string()).is_some()));
+    assert!(hosts.get("999").is_none());
+}
+
 #[test]
 fn one_idle_breaker_among_many_open_ones_is_found() {
-    let hosts = group(1000);
-    for key in 0..999 {
+    for max in [100, 1000] {
+        let hosts = group(max);
+        for key in 1..max {
+            hosts.get_or_create(&key.to_string()).unwrap().force_open();
+        }
+        for is_used in [false, true] {
+            let idle = format!("idle {is_used}");
+            hosts.get_or_create(&idle).unwrap();
+            if is_used {
+                hosts.get(&idle).unwrap();
+            }
+            assert!(hosts.get_or_create("new").is_some(), "{max}");
+            assert!(hosts.get(&idle).is_none());
+        }
+    }
+}
+
+/// However long the queue of breakers that cannot be replaced, a search is bounded and goes on
+/// where the last one has ended.
+#[test]
+fn one_idle_breaker_among_thousands_of_open_ones_is_found_by_later_searches() {
+    let hosts = group(5000);
+    for key in 1..5000 {
         hosts.get_or_create(&key.to_string()).unwrap().force_open();
     }
     hosts.get_or_create("idle").unwrap();
-    let found = (0..1000).position(|key| hosts.get_or_create(&format!("new {key}")).is_some());
-    assert!(found.is_some_and(|searches| searches <= 1000 / 64 + 1), "{found:?}");
+    let found = (0..10).position(|key| hosts.get_or_create(&format!("new {key}")).is_some());
+    assert_eq!(found, Some(4));
     assert!(hosts.get("idle").is_none());
 }
 
-/// After two searches without a result, the group is not searched for a moment.
+/// After two turns without a result, the group is not searched for a moment.
 #[test]
 fn a_group_that_was_full_of_open_breakers_finds_one_that_has_closed() {
     let hosts = group(200);
