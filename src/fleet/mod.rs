@@ -33,8 +33,9 @@
 //!   fetches one in the background as soon as the open time has ended. One that has not fetches it
 //!   once a call has met the half-open circuit, so that call is rejected and a later one is the
 //!   probe. A lease that has not been used for a second goes back, and the next one is kept for
-//!   twice as long, up to an hour, while no other replica has calls. If a replica dies while it
-//!   probes, its lease [expires](RedisFleetBuilder::lease).
+//!   twice as long, up to an hour, while no other replica has calls: a circuit that is called once
+//!   a minute rejects some seven calls before one is the probe. If a replica dies while it probes,
+//!   its lease [expires](RedisFleetBuilder::lease).
 //! * **Closing.** [`success_threshold`](crate::Config::success_threshold) and
 //!   [`half_open_failure_rate`](crate::Config::half_open_failure_rate) count the probes of all.
 //! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
@@ -65,6 +66,10 @@
 //! * **has forgotten** what it knew, because it was emptied or an older copy of it has taken over:
 //!   the replicas tell it. Each state has a fence, a number with a random token, and only a state
 //!   with a higher one replaces another. This is noticed within a second.
+//! * **evicts keys**, or the key of a breaker is deleted: what lasts is told again, some ten
+//!   seconds later on average. Numbers of fences grow over all breakers, so the next state of a
+//!   breaker whose key is gone follows the last one, also where a replica that starts meanwhile
+//!   does not know it.
 //! * **stood still**: it ignores commands that their callers have given up.
 //! * **is full** (`maxmemory` without eviction): it refuses whatever takes memory, as a whole, so a
 //!   trip is stored and published, or neither. Replicas decide alone until it has room, and tell

@@ -19,6 +19,9 @@ pub(super) struct Rounds {
     pub(super) to_join: BTreeSet<u64>,
     /// Whether these are what is left of all of them.
     pub(super) is_of_all: bool,
+    /// The breakers of which others have told a state that is older than the one known here. The
+    /// server may have it too: they are told and asked for once it is time to tell again.
+    pub(super) outdated: BTreeSet<u64>,
     /// Whether all have been asked for since the server is reached.
     pub(super) are_complete: bool,
     /// The server may not know votes, leases and the ends of states as they are.
@@ -37,6 +40,7 @@ impl Rounds {
         Self {
             must_join: true,
             to_join: BTreeSet::new(),
+            outdated: BTreeSet::new(),
             is_of_all: false,
             are_complete: false,
             must_reassert: false,
@@ -72,6 +76,7 @@ impl Rounds {
     /// The breaker is gone.
     pub(super) fn forget(&mut self, id: u64) {
         self.to_join.remove(&id);
+        self.outdated.remove(&id);
         self.to_reassert.remove(&id);
     }
 

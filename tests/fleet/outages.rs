@@ -78,6 +78,30 @@ fn a_server_that_comes_back_empty_gets_the_states_of_the_fleet() {
     reaches(&[&first, &second], State::Closed);
 }
 
+/// One that evicts keys takes that of a closed circuit before others: it is written rarely.
+#[needs::programs("redis-server")]
+#[test]
+fn the_next_state_of_a_circuit_whose_key_the_server_has_evicted_reaches_all() {
+    const KEY: &str = "circuit_breaker:{0}:fleet:payments:breaker";
+    for by_hand in [false, true] {
+        let Some(server) = RedisServer::start() else { return };
+        let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+        fail(&first);
+        reaches(&[&first, &second], State::HalfOpen);
+        probe(&first);
+        reaches(&[&first, &second], State::Closed);
+        assert_eq!(server.command(&["DEL", KEY]), "1");
+        let third = replica(&server, "payments");
+        if by_hand {
+            third.force_open();
+            reaches(&[&first, &second], State::ForcedOpen);
+        } else {
+            fail(&third);
+            reaches(&[&first, &second], State::Open);
+        }
+    }
+}
+
 #[needs::programs("redis-server")]
 #[test]
 fn a_vote_that_the_server_has_forgotten_is_cast_again() {

@@ -294,6 +294,9 @@ impl Agent {
     fn learn(&mut self, news: &News, now: Micros) {
         for id in self.names.get(&news.name).into_iter().flatten() {
             let Some(SharedBreaker { entry, .. }) = self.breakers.get_mut(id) else { continue };
+            if news.record.fence < entry.member.seen().fence {
+                self.rounds.outdated.insert(*id);
+            }
             if let Some(view) = entry.view() {
                 entry.note_remark(news.record.fence, news.remark.clone());
                 entry.learn(news.record.for_at_most(news.lasts, now), now, &view);

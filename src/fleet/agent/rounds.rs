@@ -70,7 +70,7 @@ impl Agent {
 
     /// Tells the server again what lasts, which it may have evicted: the votes of this replica, and
     /// states that are not closed. One of the replicas that are present tells it those, whichever
-    /// that is.
+    /// that is. It is also told the states of breakers of which others know an older one.
     pub(super) fn tell_again(&mut self, now: Instant) {
         if now < self.rounds.tell_at {
             return;
@@ -79,6 +79,7 @@ impl Agent {
         let replicas = self.last_beat.as_ref().map_or(1, |beat| beat.replicas.max(1));
         let is_chosen = fastrand::u64(..replicas) == 0;
         let Self { rounds, breakers, .. } = self;
+        rounds.to_join.append(&mut rounds.outdated);
         for (id, shared) in breakers.iter().filter(|(_, shared)| shared.is_attached) {
             let has_vote = shared.entry.vote_until().is_some();
             if has_vote {

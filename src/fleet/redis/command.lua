@@ -133,7 +133,22 @@ local function state_now()
   return state
 end
 
-local function next_number() return math.max(number, seen_number) + 1 end
+-- Numbers grow over all breakers of the shard. The key of one that is closed may have been evicted
+-- or deleted, and replicas that know its last number must not take the next state for an older one.
+local function next_number()
+  local top = redis.call('HINCRBY', shard, 'top', 1)
+  local least = math.max(number, seen_number) + 1
+  if top >= least then return top end
+  redis.call('HSET', shard, 'top', text(least))
+  return least
+end
+-- This number is known to a replica. If a full server refuses to note it, it refuses a new state
+-- as well.
+local function note_number(known)
+  if known > tonumber(redis.call('HGET', shard, 'top') or '0') then
+    redis.pcall('HSET', shard, 'top', text(known))
+  end
+end
 
 -- A vote and a lease hold until when they last, and how long in all. A lease also holds the number
 -- of the last result under it that was counted.
@@ -196,6 +211,8 @@ if command ~= 'join' and deadline ~= 0 and now > deadline then return answer('la
 if command == 'join' then
   local a_number, a_token, a_state = tonumber(ARGV[6]), ARGV[7], ARGV[8]
   local a_lasts, a_opens = ARGV[9], ARGV[10]
+  local highest = math.max(a_number, number)
+  if highest > 0 then note_number(highest) end
   if compare(a_number, a_token, number, token) > 0 then
     if ARGV[11] == '1' then note_by_hand(a_token) end
     store(a_number, a_token, a_state, a_lasts, a_opens, ARGV[12])

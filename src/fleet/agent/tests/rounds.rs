@@ -5,7 +5,11 @@ use super::{
     *,
 };
 use crate::{
-    fleet::{pace::Pace, protocol::command::Request},
+    fleet::{
+        message::News,
+        pace::Pace,
+        protocol::{command::Request, fence::Fence, record::Record},
+    },
     state::State,
 };
 
@@ -137,6 +141,35 @@ fn a_server_that_has_evicted_a_state_that_lasts_is_told_it_and_no_closed_one() {
         rig.step();
         assert_eq!(rig.scripts(), before);
         assert_eq!(closed.state(), State::Closed);
+    }
+}
+
+/// A replica that starts has restored a state, and told it a server that had evicted the newer one.
+#[needs::programs("redis-server")]
+#[test]
+fn a_replica_that_is_told_an_older_state_than_its_own_tells_its_own_once() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = rig.add("a", Rig::config());
+    rest(&mut rig);
+    let learn = |rig: &mut Rig, number, state| {
+        let fence = Fence { number, token: 7 };
+        let record = Record { fence, state, by_hand: true, ..Record::NONE };
+        let answer = rig.other("a", Request::Join(record));
+        let news = News { name: "a".into(), record, lasts: None, remark: None };
+        let received = Instant::now();
+        rig.agent.take(Message::News { news: vec![news], now: answer.now, received, serial: 0 });
+        rest(rig);
+        record
+    };
+    let newer = learn(&mut rig, 2, State::Closed);
+    rig.server.command(&["DEL", KEY]);
+    let older = learn(&mut rig, 1, State::ForcedOpen);
+    assert_eq!((rig.record("a"), breaker.state()), (older, State::Closed));
+    for scripts in [1, 0] {
+        let before = rig.scripts();
+        tell_again(&mut rig);
+        assert_eq!(rig.scripts() - before, scripts);
+        assert_eq!((rig.record("a"), breaker.state()), (newer, State::Closed));
     }
 }
 

@@ -22,6 +22,8 @@ const WANTED: u32 = 2;
 pub(crate) struct Server {
     /// `None` while the key is missing.
     pub(crate) entry: Option<Entry>,
+    /// The highest number of a state, of which the key may be missing.
+    pub(crate) top: u64,
     /// A defect to be found.
     pub(crate) bug: Option<Bug>,
 }
@@ -56,6 +58,8 @@ pub(crate) struct Span {
 pub(crate) enum Bug {
     /// The fence is `stored + 1`, whatever the caller has seen.
     FenceOfWhatIsStored,
+    /// The numbers of a breaker whose key is missing begin anew.
+    NumbersBeginAnew,
     /// A result counts if there is any lease.
     LeaseWithoutToken,
     /// A replica takes the answer that there is no key for a closed circuit.
@@ -100,6 +104,7 @@ impl Server {
         let (stored, seen) = (self.stored(), command.seen);
         match command.request {
             Request::Join(record) => {
+                self.top = self.top.max(stored.number).max(record.fence.number);
                 if record.fence > stored {
                     if record.by_hand {
                         self.note_by_hand(record.fence.token);
@@ -275,12 +280,14 @@ impl Server {
         Status::Done
     }
 
-    fn next_fence(&self, seen: Fence, token: u64) -> Fence {
+    fn next_fence(&mut self, seen: Fence, token: u64) -> Fence {
         let stored = self.stored().number;
         let highest = match self.bug {
             Some(Bug::FenceOfWhatIsStored) => stored,
-            _ => stored.max(seen.number),
+            Some(Bug::NumbersBeginAnew) => stored.max(seen.number),
+            _ => stored.max(seen.number).max(self.top),
         };
+        self.top = self.top.max(highest + 1);
         Fence { number: highest + 1, token }
     }
 

@@ -1,8 +1,9 @@
 //! The members and the server model-checked: messages that are late, twice or lost, a replica that
-//! dies, a server that forgets everything or falls back to an older copy, and one whose clock goes
-//! back or ahead. States are set by hand, too.
+//! dies, a server that forgets everything, evicts the breaker's key or falls back to an older copy,
+//! and one whose clock goes back or ahead. States are set by hand, too.
 
 mod counts;
+mod faults;
 mod replica;
 mod runs;
 mod world;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use stateright::{Model, Property};
 
 use self::{
+    faults::Fault,
     replica::Replica,
     world::{Wire, World},
 };
@@ -46,6 +48,7 @@ struct Fleet {
     trips: u8,
     faults: u8,
     clock_steps: u8,
+    evictions: u8,
     sets: u8,
     until: Micros,
 }
@@ -76,16 +79,6 @@ enum Step {
     Withdraw(usize),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Fault {
-    Die(usize),
-    Forget,
-    Copy,
-    FallBack,
-    ClockBack,
-    ClockAhead,
-}
-
 impl Fleet {
     fn terms(&self, voter: usize) -> Terms {
         Terms {
@@ -108,6 +101,7 @@ impl Fleet {
             trips: 2,
             faults: 1,
             clock_steps: 0,
+            evictions: 0,
             sets: 0,
             until,
         }
@@ -121,6 +115,11 @@ impl Fleet {
     /// Instead of another fault, the server's clock steps.
     fn with_steps(self) -> Self {
         Self { faults: 0, clock_steps: 1, ..self }
+    }
+
+    /// Instead of another fault, the server evicts the breaker's key.
+    fn with_evictions(self) -> Self {
+        Self { faults: 0, evictions: 1, ..self }
     }
 
     fn with_sets(self) -> Self {
@@ -162,6 +161,8 @@ impl Model for Fleet {
             tokens: 0,
             trips: self.trips,
             sets: self.sets,
+            evictions: self.evictions,
+            losses: 0,
             set: Vec::new(),
             faults: self.faults,
             last_failure: 0,
@@ -223,9 +224,6 @@ impl Model for Fleet {
                 steps.push(Step::ProbeEnds(index, Verdict::Good));
                 steps.push(Step::ProbeEnds(index, Verdict::Bad));
             }
-            if world.faults > 0 {
-                steps.push(Step::Fails(Fault::Die(index)));
-            }
             for news in 0..world.news.len() {
                 let record = world.news(news);
                 let seen = replica.member.seen();
@@ -234,19 +232,9 @@ impl Model for Fleet {
                 }
             }
         }
-        if world.steps < self.clock_steps {
-            steps.extend([Fault::ClockBack, Fault::ClockAhead].map(Step::Fails));
-        }
         steps.extend((0..world.requests.len()).map(Step::Request));
         steps.extend((0..world.answers.len()).map(Step::Answer));
-        if world.faults > 0 && world.server.entry.is_some() {
-            steps.push(Step::Fails(Fault::Forget));
-            if world.copy.is_none() {
-                steps.push(Step::Fails(Fault::Copy));
-            } else {
-                steps.push(Step::Fails(Fault::FallBack));
-            }
-        }
+        steps.extend(self.faults(world).into_iter().map(Step::Fails));
     }
 
     fn next_state(&self, last: &World, step: Step) -> Option<World> {

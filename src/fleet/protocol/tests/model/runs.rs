@@ -60,6 +60,14 @@ fn replicas_of_a_server_whose_clock_steps_keep_every_promise() {
 }
 
 #[test]
+fn replicas_of_a_server_that_evicts_the_key_keep_every_promise() {
+    assert_eq!(search(Fleet::sound(2, 1).with_evictions(), 7), [""; 0]);
+    assert_eq!(simulate(Fleet::sound(2, 1).with_evictions(), 200_000).0, [""; 0]);
+    let fleet = Fleet::sound(2, 1).with_sets().with_evictions();
+    assert_eq!(simulate(fleet, 200_000).0, [""; 0]);
+}
+
+#[test]
 fn replicas_that_set_states_by_hand_keep_every_promise() {
     assert_eq!(search(Fleet::sound(2, 1).with_sets(), 6), [""; 0]);
     assert_eq!(simulate(Fleet::sound(2, 1).with_sets(), 200_000).0, [""; 0]);
@@ -89,6 +97,13 @@ fn is_found_with_steps(bug: Bug) -> bool {
 #[test]
 fn a_fence_that_takes_only_what_is_stored_is_found() {
     assert!(is_found(Bug::FenceOfWhatIsStored));
+}
+
+#[test]
+fn numbers_that_begin_anew_once_the_key_is_evicted_are_found() {
+    let bug = Some(Bug::NumbersBeginAnew);
+    let fleet = Fleet { bug, ..Fleet::sound(2, 1).with_sets().with_evictions() };
+    assert!(!simulate(fleet, 3_000_000).0.is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     super::server::{Bug, Server},
-    CLOCK_STEP, Fault, Fleet, LEASE, OPEN_TIME,
+    Fleet, LEASE, OPEN_TIME,
     replica::Replica,
 };
 use crate::{
@@ -32,8 +32,10 @@ pub(super) struct World {
     /// How often it has stepped.
     pub(super) steps: u8,
     pub(super) server: Server,
-    /// Grows when the server loses what it knew.
+    /// Grows when the server loses what it knew about the breaker.
     pub(super) era: u8,
+    /// How often it has lost all that it knew.
+    pub(super) losses: u8,
     pub(super) copy: Option<Box<Server>>,
     pub(super) replicas: Vec<Replica>,
     pub(super) requests: Vec<(Sent, Wire)>,
@@ -43,6 +45,7 @@ pub(super) struct World {
     pub(super) tokens: u64,
     pub(super) trips: u8,
     pub(super) sets: u8,
+    pub(super) evictions: u8,
     /// The states set by hand that a server has stored: which of them, and the era.
     pub(super) set: Vec<(u32, u8)>,
     pub(super) faults: u8,
@@ -160,35 +163,6 @@ impl World {
         self.requests.push((sent, wire));
     }
 
-    pub(super) fn suffer(&mut self, fault: Fault) {
-        match fault {
-            Fault::Die(index) => {
-                self.faults -= 1;
-                self.replicas[index].alive = false;
-                self.replicas[index].probing = false;
-            }
-            Fault::Forget => {
-                self.faults -= 1;
-                self.era += 1;
-                self.server.entry = None;
-            }
-            Fault::Copy => self.copy = Some(Box::new(self.server.clone())),
-            Fault::FallBack => {
-                self.faults -= 1;
-                self.era += 1;
-                self.server = *self.copy.take().expect("a copy");
-            }
-            Fault::ClockBack => {
-                self.steps += 1;
-                self.ahead -= CLOCK_STEP;
-            }
-            Fault::ClockAhead => {
-                self.steps += 1;
-                self.ahead += CLOCK_STEP;
-            }
-        }
-    }
-
     /// The server carries out a request, unless it comes too late.
     pub(super) fn serve(&mut self, command: &FleetCommand, deadline: Micros) -> Answer {
         let now = self.server_time();
@@ -207,6 +181,11 @@ impl World {
             let is_higher = answer.record.fence.number > command.seen.number;
             if !is_higher && !matches!(command.request, Request::Join(_) | Request::Limit { .. }) {
                 self.broken = Some("a new state has a fence that its caller has seen");
+            }
+            let is_limit = matches!(command.request, Request::Limit { .. });
+            let is_known = |one: &Replica| one.member.seen().fence >= answer.record.fence;
+            if is_new && !is_limit && self.losses == 0 && self.replicas.iter().any(is_known) {
+                self.broken = Some("a new state is older than one that a replica knows");
             }
             if matches!(command.request, Request::Set { .. }) {
                 let set = (answer.record.opens, self.era);
