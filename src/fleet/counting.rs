@@ -59,8 +59,10 @@ pub(super) struct Batch<'a> {
 pub(super) enum Counted {
     /// What all replicas have counted, for each rule, and when the server began to count.
     Sums { begun: Micros, sums: Vec<Tally> },
-    /// It came too late, or belongs to another state.
-    Ignored,
+    /// It came too late.
+    Late,
+    /// It belongs to another state than the server's.
+    Stale,
     /// The key holds something else.
     Broken,
 }
@@ -117,7 +119,8 @@ fn parse(answer: &Value) -> Result<Counted, RedisError> {
             let sums = sums.chunks_exact(2).map(|sum| Tally { calls: sum[0], bad: sum[1] });
             Ok(Counted::Sums { begun: *begun, sums: sums.collect() })
         }
-        "late" | "stale" => Ok(Counted::Ignored),
+        "late" => Ok(Counted::Late),
+        "stale" => Ok(Counted::Stale),
         "broken" => Ok(Counted::Broken),
         _ => Err(invalid()),
     }

@@ -203,6 +203,23 @@ fn without_the_server_own_calls_decide_and_are_not_sent_later() {
     reaches(&[&second], State::Open);
 }
 
+/// The key of a closed circuit is evicted before others: it is written rarely.
+#[needs::programs("redis-server")]
+#[test]
+fn replicas_count_together_although_the_key_of_the_circuit_is_gone() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, half(20)), replica(&server, half(20)));
+    first.force_open();
+    reaches(&[&second], State::ForcedOpen);
+    first.reset();
+    reaches(&[&second], State::Closed);
+    assert_eq!(server.command(&["DEL", "circuit_breaker:{0}:fleet:payments:breaker"]), "1");
+    fail(&first, 10);
+    has_counted(&server, 10);
+    fail(&second, 10);
+    reaches(&[&first, &second], State::Open);
+}
+
 #[needs::programs("redis-server")]
 #[test]
 fn so_many_replicas_must_have_seen_it_as_must_agree() {

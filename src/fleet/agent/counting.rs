@@ -41,6 +41,8 @@ struct Fresh {
     generation: u64,
     rules: Vec<Rule>,
     counted: Vec<(RuleKey, Tally)>,
+    /// The same, as it was taken from the ledger.
+    taken: Vec<Tally>,
     /// What is in this replica's own window of each rule.
     own: Vec<Tally>,
 }
@@ -182,22 +184,33 @@ impl Agent {
         }
         let (rules, counted) = rates
             .into_iter()
-            .zip(fresh)
+            .zip(&fresh)
             .filter_map(|(trip, tally)| {
                 let rule = Rule::of(trip)?;
                 let key = rule.key;
-                Some((rule, (key, tally)))
+                Some((rule, (key, *tally)))
             })
             .unzip();
         let seen = shared.entry.member.seen().fence;
-        Some(Fresh { id, seen, generation, rules, counted, own })
+        Some(Fresh { id, seen, generation, rules, counted, taken: fresh, own })
+    }
+
+    /// The server has lost the state that they belong to, or has a newer one: it is told or learned
+    /// first.
+    fn count_again(&mut self, fresh: &Fresh) {
+        if let Some(shared) = self.breakers.get_mut(&fresh.id) {
+            shared.counts.give_back(fresh.generation, &fresh.taken);
+            self.counting.add(fresh.id);
+            self.rounds.to_join.insert(fresh.id);
+        }
     }
 
     /// Puts the sums to the rules.
     fn compare(&mut self, fresh: &Fresh, answer: &Counted) {
         let sums = match answer {
             Counted::Sums { sums, .. } => sums,
-            Counted::Ignored => return,
+            Counted::Late => return,
+            Counted::Stale => return self.count_again(fresh),
             Counted::Broken => {
                 let error = "the key of its counts holds something else";
                 return self.leave_out(fresh.id, &StoreError::Corrupt(error.into()));

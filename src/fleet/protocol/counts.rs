@@ -1,7 +1,8 @@
 //! What the replicas of a fleet have counted together.
 //!
 //! A replica sends what it has counted since its last batch, at most once: a batch whose answer is
-//! lost is not sent again. So nothing is counted twice, and a failure of the server loses at most
+//! lost is not sent again, and one that the server has refused, as it belongs to another state,
+//! goes with the next one. So nothing is counted twice, and a failure of the server loses at most
 //! what a replica counted within one interval. The server adds it to the bucket of the time at
 //! which it arrives, and answers with the sums over the windows. Counts belong to a state: with
 //! another fence they begin anew. A replica whose vote did not suffice takes its own counts back
@@ -86,6 +87,16 @@ impl Ledger {
         self.sent.clear();
         self.sent.extend_from_slice(recorded);
         batch
+    }
+
+    /// The server has not counted this batch, the last one: it goes with the next one.
+    pub(crate) fn give_back(&mut self, generation: u64, batch: &[Tally]) {
+        if generation == self.generation {
+            for (sent, tally) in self.sent.iter_mut().zip(batch) {
+                sent.calls = sent.calls.saturating_sub(tally.calls);
+                sent.bad = sent.bad.saturating_sub(tally.bad);
+            }
+        }
     }
 
     /// The server has counted a batch in this series, when its clock said `now`.

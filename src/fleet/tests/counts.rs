@@ -110,7 +110,7 @@ fn the_script_counts_as_the_reference_does() {
                     kinds.borrow_mut().insert(expected.is_some());
                     let sums =
                         |sums| Counted::Sums { begun: reference.series.unwrap().begun, sums };
-                    prop_assert_eq!(&answers[1], &expected.map_or(Counted::Ignored, sums));
+                    prop_assert_eq!(&answers[1], &expected.map_or(Counted::Stale, sums));
                 }
             }
         }
@@ -154,6 +154,6 @@ fn counts_that_arrive_after_their_deadline_count_for_nothing() {
     transport.pretend_told(1, Duration::ZERO);
     let rules = [(LONG, Tally { calls: 2, bad: 1 })];
     let batch = Batch { name: "a", seen: Fence::NONE, rules: &rules };
-    assert_eq!(transport.count(&[batch]).unwrap().0, [Counted::Ignored]);
+    assert_eq!(transport.count(&[batch]).unwrap().0, [Counted::Late]);
     assert_eq!(server.command(&["EXISTS", COUNTS]), "0");
 }

@@ -210,6 +210,25 @@ fn what_a_replica_takes_back_is_what_the_server_has_counted_of_it_and_is_in_the_
 }
 
 #[test]
+fn a_batch_that_the_server_has_refused_goes_with_the_next_one() {
+    let mut ledger = Ledger::default();
+    let mut take = |generation, calls, is_refused| {
+        let batch = ledger.take(generation, &[Tally { calls, bad: 1 }]);
+        if is_refused {
+            ledger.give_back(generation, &batch);
+        }
+        batch[0].calls
+    };
+    assert_eq!([take(0, 3, false), take(0, 5, true), take(0, 7, false)], [3, 2, 4]);
+    assert_eq!([take(1, 4, true), take(1, 4, false), take(1, 4, false)], [4, 4, 0]);
+    let mut ledger = Ledger::default();
+    let old = ledger.take(0, &[Tally { calls: 3, bad: 1 }]);
+    ledger.take(1, &[Tally { calls: 5, bad: 1 }]);
+    ledger.give_back(0, &old);
+    assert_eq!(ledger.take(1, &[Tally { calls: 6, bad: 2 }]), [Tally { calls: 1, bad: 1 }]);
+}
+
+#[test]
 fn what_a_server_has_lost_is_not_taken_back() {
     let (mut ledger, fence) = (Ledger::default(), Fence { number: 1, token: 7 });
     let batch = |calls| [(RULE, Tally { calls, bad: 1 })];
