@@ -39,7 +39,7 @@ pub(crate) fn of_dashboard() -> Vec<Query> {
     // What Grafana would fill in.
     let filled_in = |expr: &str| {
         let expr = expr.replace("$__rate_interval", "10s").replace("$__range", "1h");
-        expr.replace("$name", ".*")
+        expr.replace("$name", ".*").replace("$job", ".*")
     };
     let query = |(title, target): (&str, &Value)| {
         let legend = target["legendFormat"].as_str().unwrap_or_default();
@@ -223,6 +223,18 @@ fn what_an_expression_names_and_a_scrape_lacks_is_found() {
         assert_eq!(missing(expr, &[]), 1, "{expr}");
     }
     assert_eq!(missing("circuit_breaker_state", &["stat"]), 1);
+}
+
+/// Two services may have breakers of the same name.
+#[test]
+fn what_is_added_up_by_name_or_by_store_is_of_one_service() {
+    for query in of_dashboard().into_iter().chain(of_alerts()) {
+        for labels in between(&query.expr, "by (", ")") {
+            let labels: Vec<_> = labels.split(", ").collect();
+            let is_of_one = !labels.contains(&"name") && !labels.contains(&"store");
+            assert!(is_of_one || labels.contains(&"job"), "{query}");
+        }
+    }
 }
 
 #[test]
