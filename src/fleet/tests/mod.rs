@@ -11,6 +11,7 @@ pub(super) mod support {
 mod counts;
 mod forked;
 mod full;
+mod numbers;
 mod presence;
 mod withdrawals;
 
