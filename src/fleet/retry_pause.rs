@@ -19,6 +19,11 @@ impl RetryPause {
         pause.mul_f64(1.0 - fastrand::f64() / 2.0)
     }
 
+    /// Whether the attempts so far have taken a second or so.
+    pub(super) fn is_brief(&self) -> bool {
+        self.attempts <= 6
+    }
+
     /// An attempt has succeeded.
     pub(super) fn reset(&mut self) {
         self.attempts = 0;

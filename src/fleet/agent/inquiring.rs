@@ -63,10 +63,16 @@ impl Agent {
     }
 
     /// Whether this replica has yet to tell the fleet what it has decided about the breaker: who
-    /// sets a state and asks about it learns that it has been sent.
+    /// sets a state and asks about it learns that it has been sent. A server to which it comes too
+    /// late again and again keeps no question waiting.
     fn waits(&self, ask: &Ask) -> bool {
         let Ask::Views { name, .. } = ask else { return false };
-        self.names.get(name).into_iter().flatten().any(|id| self.changed.contains(id))
+        let is_retried = |id: &u64| {
+            let shared = self.breakers.get(id);
+            shared.is_some_and(|one| one.paused_until.is_some() && one.pause.is_brief())
+        };
+        let mut ids = self.names.get(name).into_iter().flatten();
+        ids.any(|id| self.changed.contains(id) || is_retried(id))
     }
 
     fn begin_inquiry(&mut self, ask: Ask) -> Result<(), StoreError> {

@@ -1,6 +1,9 @@
 //! Questions of operators.
 
-use super::{rig::Rig, *};
+use super::{
+    rig::{LONG, Rig, TOO_SHORT},
+    *,
+};
 use crate::{fleet::message::Ask, reply::reply};
 
 #[needs::programs("redis-server")]
@@ -53,4 +56,32 @@ fn questions_that_follow_each_other_share_the_first_deadline() {
         views.is_some()
     });
     assert_eq!(views.unwrap().len(), 2);
+}
+
+#[needs::programs("redis-server")]
+#[test]
+fn a_question_waits_for_a_state_that_came_too_late_but_not_for_long() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let [breaker, other] = ["a", "b"].map(|name| rig.add(name, Rig::config()));
+    rig.step();
+    rig.agent.transport.timeout = TOO_SHORT;
+    breaker.force_open();
+    rig.step();
+    assert_eq!(rig.field("a", "s"), "(nil)");
+    let ask = |rig: &mut Rig, name: &str| {
+        let (replier, answer) = reply();
+        rig.agent.take(Message::Ask(Ask::Views { name: name.into(), wait: LONG, replier }));
+        answer
+    };
+    let _first = ask(&mut rig, "a");
+    rig.agent.serve_inquiries().unwrap();
+    assert!(rig.agent.inquiries.open.is_empty());
+    rig.agent.transport.timeout = LONG;
+    rig.until("it is asked", |rig| !rig.agent.inquiries.open.is_empty());
+    assert_eq!(rig.field("a", "s"), "forced_open");
+    rig.agent.transport.timeout = TOO_SHORT;
+    other.fail();
+    let _second = ask(&mut rig, "b");
+    rig.until("it is asked", |rig| rig.agent.inquiries.open.contains_key("b"));
+    assert_eq!(rig.field("b", "s"), "(nil)");
 }
