@@ -36,6 +36,6 @@ pub(super) fn outcome_of_parts<B>(
     if is_rejection(extensions) {
         return Outcome::Ignore;
     }
-    grpc_notice::look::<B>(status, version, headers);
+    grpc_notice::warn_once_if_grpc::<B>(status, version, headers);
     classify(status, headers)
 }

@@ -42,7 +42,7 @@ impl<T, E: 'static> Classify<T, E> for ErrorsAsFailures {
         match result {
             Ok(_) => {
                 #[cfg(feature = "http")]
-                super::grpc_notice::look_at_type::<T>();
+                super::grpc_notice::warn_once_if_tonic_type::<T>();
                 outcome_of_response::<T>()
             }
             Err(error) => outcome_of_error(error),

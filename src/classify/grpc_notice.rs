@@ -21,17 +21,17 @@ static WARNED: AtomicBool = AtomicBool::new(false);
 /// Warns, once in a process, if this is a gRPC response. Those by HTTP/2, which gRPC needs, and
 /// those with a body of tonic are all checked until there was a warning.
 #[inline]
-pub(super) fn look<B>(status: StatusCode, version: Version, headers: &HeaderMap) {
+pub(super) fn warn_once_if_grpc<B>(status: StatusCode, version: Version, headers: &HeaderMap) {
     let may_be_grpc = version == Version::HTTP_2 || type_name::<B>().starts_with("tonic::");
     let looks = if may_be_grpc { !WARNED.load(Relaxed) } else { LEFT.load(Relaxed) > 0 };
     if looks && status == StatusCode::OK {
-        look_closer(headers);
+        inspect_headers(headers);
     }
 }
 
 /// The same for a classifier that takes any type and looks into none, by the type alone.
 #[inline]
-pub(super) fn look_at_type<T>() {
+pub(super) fn warn_once_if_tonic_type<T>() {
     // A comparison of constants: for other types, the compiler leaves nothing of it.
     if type_name::<T>().starts_with("http::response::Response<tonic::") && !WARNED.load(Relaxed) {
         warn();
@@ -39,7 +39,7 @@ pub(super) fn look_at_type<T>() {
 }
 
 #[cold]
-fn look_closer(headers: &HeaderMap) {
+fn inspect_headers(headers: &HeaderMap) {
     // Two threads may count one look as one: it is about as many that matters.
     LEFT.store(LEFT.load(Relaxed).saturating_sub(1), Relaxed);
     if declares_grpc(headers) != Some(true) {

@@ -72,7 +72,7 @@ where
             theirs::ClassifiedResponse::Ready(Ok(())) => {
                 if misses_grpc_failures::<C>(response.headers()) {
                     let (status, version) = (response.status(), response.version());
-                    grpc_notice::look::<B>(status, version, response.headers());
+                    grpc_notice::warn_once_if_grpc::<B>(status, version, response.headers());
                 }
                 ClassifiedResponse::RequiresEos(TowerHttpEos(None))
             }

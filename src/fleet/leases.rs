@@ -43,8 +43,8 @@ pub(super) struct Leases {
 
 /// What to ask of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    Ask,
+pub(super) enum LeaseRequest {
+    Acquire,
     Renew(u64),
     Return(u64),
 }
@@ -68,13 +68,13 @@ impl Leases {
     }
 
     /// What to do now for a circuit in the state of this fence.
-    pub(super) fn wishes(
+    pub(super) fn requests(
         &mut self,
         view: &SharedView,
         fence: Fence,
         lasts: Duration,
         now: Instant,
-    ) -> Vec<Wish> {
+    ) -> Vec<LeaseRequest> {
         if !view.is_probing {
             self.held.clear();
             return Vec::new();
@@ -85,26 +85,26 @@ impl Leases {
         self.held.retain(|token| view.leases.iter().any(|lease| lease.token == *token));
         let is_denied = |until: Option<Instant>| until.is_some_and(|until| now < until);
         let is_renewal_denied = is_denied(self.renewal_denied_until);
-        let mut wishes: Vec<Wish> = view
+        let mut requests: Vec<LeaseRequest> = view
             .leases
             .iter()
-            .filter_map(|lease| self.wish_for(lease, view.now, lasts))
-            .filter(|wish| !(is_renewal_denied && matches!(wish, Wish::Renew(_))))
+            .filter_map(|lease| self.request_for(lease, view.now, lasts))
+            .filter(|request| !(is_renewal_denied && matches!(request, LeaseRequest::Renew(_))))
             .collect();
         self.renews = false;
         if view.wants_lease && !is_denied(self.denied_until) {
-            wishes.push(Wish::Ask);
+            requests.push(LeaseRequest::Acquire);
         }
-        wishes
+        requests
     }
 
-    fn wish_for(&self, lease: &Lease, now: Tick, lasts: Duration) -> Option<Wish> {
+    fn request_for(&self, lease: &Lease, now: Tick, lasts: Duration) -> Option<LeaseRequest> {
         let is_idle = lease.probe.is_none() && now.since(lease.idle_since) >= self.hold();
         if is_idle {
-            return Some(Wish::Return(lease.token));
+            return Some(LeaseRequest::Return(lease.token));
         }
         let left = lease.until.since(now);
-        (left < lasts / 2 || self.renews).then_some(Wish::Renew(lease.token))
+        (left < lasts / 2 || self.renews).then_some(LeaseRequest::Renew(lease.token))
     }
 
     /// Whether to watch for calls: the circuit becomes half-open within a second. Callers that meet
@@ -157,23 +157,23 @@ impl Leases {
         }
     }
 
-    pub(super) fn denied(&mut self, wish: Wish, wait: Duration, now: Instant) {
+    pub(super) fn denied(&mut self, request: LeaseRequest, wait: Duration, now: Instant) {
         // One that is not used goes back before it expires. And not all replicas at one moment.
         let wait = wait.min(FIRST_HOLD);
         self.pause.reset();
-        self.wait(wish, now + wait + Duration::from_millis(fastrand::u64(1..20)));
+        self.wait(request, now + wait + Duration::from_millis(fastrand::u64(1..20)));
     }
 
-    /// The server has ignored the wish, and would do so again at once.
-    pub(super) fn late(&mut self, wish: Wish, now: Instant) {
+    /// The server has ignored the request, and would do so again at once.
+    pub(super) fn late(&mut self, request: LeaseRequest, now: Instant) {
         let until = now + self.pause.next();
-        self.wait(wish, until);
+        self.wait(request, until);
     }
 
-    fn wait(&mut self, wish: Wish, until: Instant) {
-        match wish {
-            Wish::Renew(_) => self.renewal_denied_until = Some(until),
-            Wish::Ask | Wish::Return(_) => self.denied_until = Some(until),
+    fn wait(&mut self, request: LeaseRequest, until: Instant) {
+        match request {
+            LeaseRequest::Renew(_) => self.renewal_denied_until = Some(until),
+            LeaseRequest::Acquire | LeaseRequest::Return(_) => self.denied_until = Some(until),
         }
     }
 
@@ -219,12 +219,12 @@ mod tests {
     #[test]
     fn a_renewal_that_was_denied_waits_until_the_end_of_the_denial() {
         let (mut leases, now, view) = (Leases::new(), Instant::now(), view());
-        let wishes = |leases: &mut Leases, now| leases.wishes(&view, Fence::NONE, LASTS, now);
-        assert_eq!(wishes(&mut leases, now), [Wish::Renew(7)]);
-        leases.denied(Wish::Renew(7), LASTS, now + LASTS);
-        assert_eq!(wishes(&mut leases, now + LASTS), []);
+        let requests = |leases: &mut Leases, now| leases.requests(&view, Fence::NONE, LASTS, now);
+        assert_eq!(requests(&mut leases, now), [LeaseRequest::Renew(7)]);
+        leases.denied(LeaseRequest::Renew(7), LASTS, now + LASTS);
+        assert_eq!(requests(&mut leases, now + LASTS), []);
         assert!(leases.recheck_after(&view, LASTS).unwrap() > FIRST_HOLD);
-        assert_eq!(wishes(&mut leases, now + 2 * LASTS), [Wish::Renew(7)]);
+        assert_eq!(requests(&mut leases, now + 2 * LASTS), [LeaseRequest::Renew(7)]);
     }
 
     /// The view of a lease that is not used, after this time.
@@ -241,7 +241,7 @@ mod tests {
         let (mut leases, now) = (Leases::new(), Instant::now());
         let goes_back = |leases: &mut Leases, seconds| {
             let view = idle(Duration::from_millis(seconds * 1000));
-            leases.wishes(&view, Fence::NONE, LASTS, now) == [Wish::Return(7)]
+            leases.requests(&view, Fence::NONE, LASTS, now) == [LeaseRequest::Return(7)]
         };
         for hold in [1, 2, 4, 8, 16, 32, 64] {
             leases.granted(7, false);
@@ -262,27 +262,27 @@ mod tests {
     }
 
     #[test]
-    fn wishes_that_stay_late_wait_for_longer_each_time() {
+    fn requests_that_stay_late_wait_for_longer_each_time() {
         let (mut leases, now, view) = (Leases::new(), Instant::now(), view());
         let mut at = now;
         let mut pauses = Vec::new();
         for _ in 0..10 {
-            leases.late(Wish::Renew(7), at);
-            assert_eq!(leases.wishes(&view, Fence::NONE, LASTS, at), []);
+            leases.late(LeaseRequest::Renew(7), at);
+            assert_eq!(leases.requests(&view, Fence::NONE, LASTS, at), []);
             let until = leases.renewal_denied_until.unwrap();
             pauses.push(until - at);
             at = until;
         }
         assert!(pauses[9] >= Duration::from_secs(1) && pauses[0] < pauses[9] / 10, "{pauses:?}");
         leases.granted(7, false);
-        leases.late(Wish::Renew(7), at);
+        leases.late(LeaseRequest::Renew(7), at);
         assert!(leases.renewal_denied_until.unwrap() - at < pauses[9] / 10);
     }
 
     #[test]
     fn a_further_lease_that_was_denied_delays_no_renewal() {
         let (mut leases, now, view) = (Leases::new(), Instant::now(), view());
-        leases.denied(Wish::Ask, LASTS, now);
-        assert_eq!(leases.wishes(&view, Fence::NONE, LASTS, now), [Wish::Renew(7)]);
+        leases.denied(LeaseRequest::Acquire, LASTS, now);
+        assert_eq!(leases.requests(&view, Fence::NONE, LASTS, now), [LeaseRequest::Renew(7)]);
     }
 }

@@ -12,7 +12,7 @@ use super::retry_pause::RetryPause;
 pub(super) const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 #[expect(clippy::struct_excessive_bools, reason = "each is on its own")]
-pub(super) struct Rounds {
+pub(super) struct FleetRounds {
     /// All states must be asked for, from the first one on.
     pub(super) must_join: bool,
     /// The breakers whose state is still to be asked for.
@@ -35,7 +35,7 @@ pub(super) struct Rounds {
     pub(super) tell_at: Instant,
 }
 
-impl Rounds {
+impl FleetRounds {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             must_join: true,

@@ -12,7 +12,7 @@ use super::{
     pace::Pace,
     protocol::{command::FleetCommand, record::Micros},
     replica::{KEPT, PRESENCE},
-    wire::{self, Told},
+    wire::{self, ReplyWithRemark},
 };
 use crate::{
     manual::Remark,
@@ -113,7 +113,7 @@ impl Transport {
     pub(super) fn call_all(
         &mut self,
         commands: &[Addressed<'_>],
-    ) -> Result<Vec<Result<Told, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<ReplyWithRemark, StoreError>>, StoreError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
@@ -163,7 +163,7 @@ fn send(
     keys: &Keys,
     deadline: &str,
     commands: &[Addressed<'_>],
-) -> RedisResult<Vec<Result<Told, StoreError>>> {
+) -> RedisResult<Vec<Result<ReplyWithRemark, StoreError>>> {
     let replies = run_calls(connection, commands, |form, Addressed { name, command, remark }| {
         let breaker = keys.breaker(name);
         let keys: [&[u8]; 3] =

@@ -80,15 +80,15 @@ pub(super) fn token(token: u64) -> String {
 }
 
 /// An answer, and what was said about the state in it.
-pub(super) type Told = (Answer, Option<Arc<Remark>>);
+pub(super) type ReplyWithRemark = (Answer, Option<Arc<Remark>>);
 
 /// Reads the reply of the script.
-pub(super) fn answer(reply: &Value) -> RedisResult<Told> {
+pub(super) fn answer(reply: &Value) -> RedisResult<ReplyWithRemark> {
     let fields = Vec::<String>::from_redis_value_ref(reply)?;
     parse_answer(&fields).ok_or_else(|| invalid("the answer of a fleet's script"))
 }
 
-fn parse_answer(fields: &[String]) -> Option<Told> {
+fn parse_answer(fields: &[String]) -> Option<ReplyWithRemark> {
     let [status, time, now, record @ ..] = fields else { return None };
     let time = time.parse().ok()?;
     let status = match status.as_str() {

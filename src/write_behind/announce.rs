@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     entry::Entry,
-    health::{self, Announcement, HealthAt, Now},
+    health::{self, Announcement, HealthAt, Instants},
     inbox::{FORKED, Inbox},
     inboxes,
     listener_thread::Pending,
@@ -21,7 +21,7 @@ impl Inbox {
     /// A caller has waited this long, and the store does not answer. Every request is refused from
     /// now on until it does.
     pub(super) fn stall(&self, waited: Duration) {
-        let Some(change) = self.monitor.health().overdue(waited, Now::read()) else { return };
+        let Some(change) = self.monitor.health().overdue(waited, Instants::read()) else { return };
         let mut content = self.content();
         // If the store answers just now, these requests are refused anyway.
         let (in_flight, waiting, histories) = content.requests.take_all();

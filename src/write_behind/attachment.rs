@@ -23,7 +23,7 @@ use super::{
     ownership::warn_superseded,
     pages::Form,
     preload::Preloaded,
-    request::{HistoryRequest, Request, Wanted},
+    request::{HistoryRequest, Wanted, WriterRequest},
     restart,
     source::{SaveSettings, SnapshotSource},
     states::{NewerVersion, ReadState},
@@ -135,7 +135,7 @@ impl ChangeMarker {
     }
 
     fn request(&self, wanted: Wanted) {
-        self.inbox.request(Request { entry: self.entry.id, wanted });
+        self.inbox.request(WriterRequest { entry: self.entry.id, wanted });
     }
 
     /// A request that concerns the name: what its owner has not saved yet is saved first.
@@ -143,7 +143,7 @@ impl ChangeMarker {
         let owner = || self.inbox.content().owners.owner(&self.entry).map(|owner| owner.id);
         // In a forked process, the lock may be held forever, and the request is refused.
         let owner = if self.inbox.is_forked() { None } else { owner() };
-        self.inbox.request(Request { entry: owner.unwrap_or(self.entry.id), wanted });
+        self.inbox.request(WriterRequest { entry: owner.unwrap_or(self.entry.id), wanted });
     }
 
     fn flush(&self, reply: impl FnOnce(Result<(), FlushError>) + Send + 'static) {

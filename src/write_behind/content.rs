@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     entry::Entry,
     owners::Owners,
-    request::{Request, Requests, Wanted},
+    request::{Requests, Wanted, WriterRequest},
     schedule::Schedule,
     states::Item,
 };
@@ -54,7 +54,7 @@ pub(super) struct Batch {
 
 impl InboxContent {
     /// Remembers what a refused request wanted.
-    pub(super) fn postpone(&mut self, request: &Request) {
+    pub(super) fn postpone(&mut self, request: &WriterRequest) {
         // What a flush wants to save is marked and queued already.
         if let Wanted::Load(_) = request.wanted {
             self.schedule.read_later(request.entry, Instant::now());

@@ -30,7 +30,7 @@ use super::{
     entry::{Entry, Urgency},
     inbox::Inbox,
     lanes::after,
-    request::{Request, Wanted},
+    request::{Wanted, WriterRequest},
     states::ReadState,
 };
 use crate::{reply::reply, store::DropWait};
@@ -255,7 +255,7 @@ impl Inbox {
         let successor = content.depart(entry, try_until);
         content.schedule.mark(entry.id, Urgency::Transition, now);
         content.schedule.note_drop(now);
-        content.requests.waiting.push(Request { entry: entry.id, wanted: Wanted::Departure });
+        content.requests.waiting.push(WriterRequest { entry: entry.id, wanted: Wanted::Departure });
         drop(content);
         self.wake.notify_one();
         self.pass_on(successor);

@@ -9,7 +9,7 @@ use super::{
     inbox::{FORKED, Inbox},
     inboxes,
     lanes::after,
-    request::{Request, Wanted},
+    request::{Wanted, WriterRequest},
 };
 use crate::error::FlushError;
 
@@ -87,7 +87,7 @@ impl Inbox {
             let reply = reply.clone();
             // An error: the caller has given up.
             let reply = Box::new(move |result| drop(reply.send(result)));
-            self.request(Request { entry: entry.id, wanted: Wanted::Flush(reply) });
+            self.request(WriterRequest { entry: entry.id, wanted: Wanted::Flush(reply) });
         });
     }
 

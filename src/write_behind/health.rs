@@ -121,12 +121,12 @@ pub(super) enum Announcement {
 
 /// One moment by both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub(super) struct Instants {
     pub(super) instant: Instant,
     pub(super) wall: SystemTime,
 }
 
-impl Now {
+impl Instants {
     pub(super) fn read() -> Self {
         Self { instant: Instant::now(), wall: clock::wall() }
     }
@@ -154,7 +154,7 @@ pub(super) struct Health {
 
 struct Degraded {
     trouble: Trouble,
-    since: Now,
+    since: Instants,
     reason: String,
     retry_at: Instant,
     /// The time from the next retry to the one after it.
@@ -169,7 +169,12 @@ pub(super) struct HealthAt {
 
 impl Health {
     /// A batch has ended. `ends_retry`: everything that was due for a retry has been retried.
-    pub(super) fn report(&mut self, report: Report, ends_retry: bool, now: Now) -> HealthChange {
+    pub(super) fn report(
+        &mut self,
+        report: Report,
+        ends_retry: bool,
+        now: Instants,
+    ) -> HealthChange {
         let before = self.trouble();
         let (trouble, reason) = match report {
             Report::Done { failed_left: false } => return self.heal(now),
@@ -195,7 +200,7 @@ impl Health {
 
     /// A caller has waited this long for a call. Returns `None` if the store is known to be
     /// stalled.
-    pub(super) fn overdue(&mut self, waited: Duration, now: Now) -> Option<HealthChange> {
+    pub(super) fn overdue(&mut self, waited: Duration, now: Instants) -> Option<HealthChange> {
         if self.is_stalled() {
             return None;
         }
@@ -332,7 +337,7 @@ impl Health {
         trouble: Trouble,
         reason: Option<String>,
         ends_retry: bool,
-        now: Now,
+        now: Instants,
     ) -> Option<Announcement> {
         let Some(degraded) = &mut self.degraded else {
             let reason = reason?;
@@ -354,7 +359,7 @@ impl Health {
         None
     }
 
-    fn heal(&mut self, now: Now) -> HealthChange {
+    fn heal(&mut self, now: Instants) -> HealthChange {
         self.saves_fail_until = None;
         self.reaches_part = false;
         self.note_readable();
@@ -366,7 +371,7 @@ impl Health {
         HealthChange { announcement, save_all }
     }
 
-    fn retry_at_once(&mut self, now: Now) {
+    fn retry_at_once(&mut self, now: Instants) {
         if let Some(degraded) = &mut self.degraded {
             degraded.retry_at = now.instant;
             degraded.backoff = FIRST_RETRY;

@@ -14,7 +14,7 @@ use super::{
     entry::{Entry, Urgency},
     listener_thread::ListenerThread,
     preload::Preload,
-    request::{HistoryRequest, HistorySlot, HistorySlots, Request, Wanted},
+    request::{HistoryRequest, HistorySlot, HistorySlots, Wanted, WriterRequest},
     source::SaveSettings,
     sweep::{MarkEntries, VisitEntries},
     threads::Starter,
@@ -151,7 +151,7 @@ impl Inbox {
 
     /// Passes a request to the writer, or refuses it at once if there is none, or the store does
     /// not answer.
-    pub(super) fn request(&self, request: Request) {
+    pub(super) fn request(&self, request: WriterRequest) {
         if self.is_forked() {
             return request.refuse(FORKED);
         }
@@ -224,7 +224,7 @@ impl Inbox {
         }
         // Not earlier: many breakers may be built while the store does not answer.
         let (reply, result) = mpsc::sync_channel(1);
-        content.requests.waiting.push(Request { entry, wanted: Wanted::Load(reply) });
+        content.requests.waiting.push(WriterRequest { entry, wanted: Wanted::Load(reply) });
         drop(content);
         self.wake.notify_one();
         Some(result)

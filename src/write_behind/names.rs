@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     client::{Monitor, StoreClient},
-    health::Now,
+    health::Instants,
     keys,
     known_store::KnownStore,
     threads::Starter,
@@ -115,7 +115,7 @@ impl Watched for SearchCall {
         let age = monitor.health().call_age(Instant::now());
         let is_news = age.filter(|age| *age >= monitor.patience).is_some_and(|waited| {
             // The guard of the lock must not last until the log.
-            monitor.health().overdue(waited, Now::read()).is_some()
+            monitor.health().overdue(waited, Instants::read()).is_some()
         });
         if is_news {
             log(|| {

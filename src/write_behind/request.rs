@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A request for the next batch.
-pub(super) struct Request {
+pub(super) struct WriterRequest {
     pub(super) entry: EntryId,
     pub(super) wanted: Wanted,
 }
@@ -84,7 +84,7 @@ impl HistoryRequest {
     }
 }
 
-impl Request {
+impl WriterRequest {
     /// Whether this is for a history, and the caller no longer waits.
     fn is_abandoned(&self) -> bool {
         matches!(&self.wanted, Wanted::History(request) if request.is_abandoned())
@@ -117,7 +117,7 @@ impl Request {
             Wanted::Load(reply) => drop(reply.try_send(())),
             // Many may be refused at once, by a thread that has more to do.
             Wanted::Flush(reply) => {
-                contain(|| "the answer to a flush".to_owned(), || reply(Err(unsaved())))
+                contain(|| "the answer to a flush".to_owned(), || reply(Err(unsaved())));
             }
             Wanted::History(request) => request.refuse(reason),
             Wanted::Departure => {}
@@ -129,9 +129,9 @@ impl Request {
 #[derive(Default)]
 pub(super) struct Requests {
     /// For the next batch.
-    pub(super) waiting: Vec<Request>,
+    pub(super) waiting: Vec<WriterRequest>,
     /// Those that the batch under way answers.
-    pub(super) in_flight: Vec<Request>,
+    pub(super) in_flight: Vec<WriterRequest>,
     /// Histories to be read.
     pub(super) histories: VecDeque<HistoryRequest>,
     /// The history that is being read.
@@ -171,7 +171,9 @@ impl Requests {
     }
 
     /// Takes all requests, to be refused. The second are those that no batch has begun with.
-    pub(super) fn take_all(&mut self) -> (Vec<Request>, Vec<Request>, Vec<HistoryRequest>) {
+    pub(super) fn take_all(
+        &mut self,
+    ) -> (Vec<WriterRequest>, Vec<WriterRequest>, Vec<HistoryRequest>) {
         let mut histories: Vec<_> = mem::take(&mut self.histories).into();
         histories.extend(self.reading.take());
         (mem::take(&mut self.in_flight), mem::take(&mut self.waiting), histories)
@@ -201,7 +203,7 @@ mod tests {
         let mut requests = Requests::default();
         let mut given_up = Vec::new();
         let entry = *Slab::default().insert_with(|id| id);
-        let wrap = |request| Request { entry, wanted: Wanted::History(request) };
+        let wrap = |request| WriterRequest { entry, wanted: Wanted::History(request) };
         for place in (0..3).cycle() {
             let Some((request, answer)) = ask(&slots) else { break };
             given_up.push(answer);

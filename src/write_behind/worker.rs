@@ -17,13 +17,13 @@ use super::{
     entries::EntryId,
     entry::Entry,
     gauges::GaugeTimer,
-    health::{Announcement, Now, Report},
+    health::{Announcement, Instants, Report},
     inbox::{Inbox, Work},
     inboxes::{self, Joined},
     keys,
     known_store::KnownStore,
     maintenance::Maintenance,
-    request::{Request, Wanted},
+    request::{Wanted, WriterRequest},
     source::{SaveSettings, SnapshotSource},
     states::Item,
     watchdog::{self, PATIENCE},
@@ -82,7 +82,7 @@ fn start(
     let error = inbox.starter.start(move || worker.run()).err()?;
     let reason = format!("the store's writer thread cannot be started: {error}");
     let report = Report::Outage { reason };
-    inbox.monitor.health().report(report, false, Now::read()).announcement
+    inbox.monitor.health().report(report, false, Instants::read()).announcement
 }
 
 impl Worker {
@@ -133,7 +133,7 @@ impl Worker {
             request.refuse(&reason);
         }
         let report = Report::Outage { reason };
-        let change = inbox.monitor.health().report(report, true, Now::read());
+        let change = inbox.monitor.health().report(report, true, Instants::read());
         let _ = inbox.announce(change.announcement);
         thread::sleep(PAUSE_AFTER_PANIC);
     }
@@ -191,7 +191,7 @@ impl Worker {
     /// callers that wait.
     fn conclude(&self, items: &[Item], outcome: &BatchReport, retry_at: Option<Instant>) {
         let inbox = &*self.inbox;
-        let now = Now::read();
+        let now = Instants::read();
         let mut content = inbox.content();
         let gone: Vec<_> =
             items.iter().flat_map(|item| content.conclude(item, now.instant)).collect();
@@ -223,14 +223,14 @@ impl Worker {
 
     fn answer(
         &self,
-        requests: Vec<(Result<(), FlushError>, Request)>,
+        requests: Vec<(Result<(), FlushError>, WriterRequest)>,
         items: &[Item],
         outcome: &BatchReport,
     ) {
         let failed: HashSet<EntryId> =
             items.iter().filter(|item| item.has_failed).map(|item| item.entry.id).collect();
         let reason = outcome.reason().unwrap_or_default();
-        for (flushed, Request { entry, wanted }) in requests {
+        for (flushed, WriterRequest { entry, wanted }) in requests {
             let has_failed = failed.contains(&entry);
             match wanted {
                 Wanted::Flush(reply) if has_failed => reply(Err(FlushError::retried(&reason))),
@@ -272,7 +272,7 @@ impl Worker {
     fn note_failure(&self, error: &StoreError) {
         if error.is_outage() {
             let report = Report::Outage { reason: error.to_string() };
-            let change = self.client.health().report(report, false, Now::read());
+            let change = self.client.health().report(report, false, Instants::read());
             let _ = self.inbox.announce(change.announcement);
         }
     }

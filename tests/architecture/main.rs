@@ -57,7 +57,8 @@ const NEVER: [(&str, &[&str]); 10] = [
 ];
 
 /// Words that name one type or constant of the crate.
-const ONE_MEANING: [&str; 33] = [
+const ONE_MEANING: [&str; 37] = [
+    "Admission",
     "Admitted",
     "Answer",
     "Backoff",
@@ -65,6 +66,7 @@ const ONE_MEANING: [&str; 33] = [
     "Command",
     "Content",
     "Entry",
+    "FailOnDrop",
     "Found",
     "Gate",
     "Health",
@@ -79,7 +81,9 @@ const ONE_MEANING: [&str; 33] = [
     "Queue",
     "Readiness",
     "Registry",
+    "Request",
     "REST",
+    "Rounds",
     "Schedule",
     "Shared",
     "Slot",

@@ -27,7 +27,7 @@ impl Agent {
         let beat = self.transport.beat(&self.settings.replica)?;
         self.beat_at = Instant::now() + BEAT_INTERVAL;
         self.health.set_replicas(beat.replicas);
-        self.look_for_votes();
+        self.find_votes();
         if let Some(last) = &self.last_beat {
             let has_forgotten = beat.memory != last.memory || beat.news < last.news;
             self.rounds.must_join |= has_forgotten;
@@ -54,7 +54,7 @@ impl Agent {
     }
 
     /// Whether the drop of the fleet has a vote to wait for.
-    fn look_for_votes(&self) {
+    fn find_votes(&self) {
         if self.signals.has_votes.load(Ordering::Relaxed) {
             let mut breakers = self.breakers.values();
             let has_votes = breakers.any(|one| one.entry.vote_until().is_some());

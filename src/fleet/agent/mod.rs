@@ -34,7 +34,7 @@ use super::{
     news::Signals,
     protocol::{clock::ClockWatch, command::FleetCommand, counts::Ledger, record::Micros},
     retry_pause::RetryPause,
-    rounds::Rounds,
+    rounds::FleetRounds,
     settings::Settings,
     transport::{Beat, Transport, micros},
 };
@@ -75,7 +75,7 @@ pub(super) struct Agent {
     link: Link,
     /// Whether news is read.
     is_reading: bool,
-    rounds: Rounds,
+    rounds: FleetRounds,
     retry_at: Instant,
     /// When the last attempt failed.
     last_failure: Option<Instant>,
@@ -156,7 +156,7 @@ impl Agent {
             attaching: Vec::new(),
             link: Link::Starting,
             is_reading: false,
-            rounds: Rounds::new(now),
+            rounds: FleetRounds::new(now),
             retry_at: now,
             last_failure: None,
             beat_at: now,

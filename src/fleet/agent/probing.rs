@@ -7,10 +7,10 @@ use crate::{
     breaker::sharing::SharedView,
     fleet::{
         entry::FleetEntry,
-        leases::{Leases, Wish},
+        leases::{LeaseRequest, Leases},
         protocol::command::{Answer, FleetCommand, Request, Status},
         transport::{Addressed, micros},
-        wire::Told,
+        wire::ReplyWithRemark,
     },
     store::StoreError,
 };
@@ -25,7 +25,7 @@ const MOST_RELEASED: usize = 10_000;
 struct Asked {
     id: u64,
     view: SharedView,
-    wish: Wish,
+    wanted: LeaseRequest,
     lease: u64,
     command: FleetCommand,
 }
@@ -39,14 +39,14 @@ impl Agent {
         for (one, answer) in asked.iter().zip(answers) {
             let Some(answer) = self.usable(one.id, answer) else { continue };
             self.take_lease(one, &answer);
-            if answer.status == Status::Behind && !matches!(one.wish, Wish::Return(_)) {
+            if answer.status == Status::Behind && !matches!(one.wanted, LeaseRequest::Return(_)) {
                 behind.push(one.id);
             }
         }
         self.join(&behind)?;
         self.changed.extend(behind);
         for id in self.attached(ids) {
-            self.look_later(id);
+            self.schedule_recheck(id);
         }
         Ok(())
     }
@@ -63,20 +63,20 @@ impl Agent {
         let fence = entry.member.seen().fence;
         let lasts = settings.lease;
         let mut asked = Vec::new();
-        for wish in leases.wishes(&view, fence, lasts, Instant::now()) {
-            let lease = match wish {
-                Wish::Ask => fastrand::u64(1..),
-                Wish::Renew(lease) | Wish::Return(lease) => lease,
+        for wanted in leases.requests(&view, fence, lasts, Instant::now()) {
+            let lease = match wanted {
+                LeaseRequest::Acquire => fastrand::u64(1..),
+                LeaseRequest::Renew(lease) | LeaseRequest::Return(lease) => lease,
             };
-            let request = match wish {
-                Wish::Return(_) if !entry.take_back(lease) => continue,
-                Wish::Return(_) => Request::Release { lease },
-                Wish::Ask | Wish::Renew(_) => {
+            let request = match wanted {
+                LeaseRequest::Return(_) if !entry.take_back(lease) => continue,
+                LeaseRequest::Return(_) => Request::Release { lease },
+                LeaseRequest::Acquire | LeaseRequest::Renew(_) => {
                     Request::Lease { lease, lasts: micros(lasts), max: view.config.probe_limit() }
                 }
             };
             let (view, command) = (view.clone(), entry.member.command(request));
-            asked.push(Asked { id, view, wish, lease, command });
+            asked.push(Asked { id, view, wanted, lease, command });
         }
         asked
     }
@@ -86,10 +86,10 @@ impl Agent {
         let Some(SharedBreaker { entry, leases, .. }) = self.breakers.get_mut(&asked.id) else {
             return;
         };
-        let Asked { view, wish, lease, .. } = asked;
+        let Asked { view, wanted, lease, .. } = asked;
         let now = Instant::now();
-        match (wish, answer.status) {
-            (Wish::Return(_), _) => leases.returned(*lease),
+        match (wanted, answer.status) {
+            (LeaseRequest::Return(_), _) => leases.returned(*lease),
             (_, Status::Granted { is_wanted }) => {
                 leases.granted(*lease, is_wanted);
                 // The lease runs from a moment before the server grants it.
@@ -97,22 +97,22 @@ impl Agent {
             }
             (_, Status::Denied { until }) => {
                 let wait = Duration::from_micros(until.saturating_sub(answer.now));
-                leases.denied(*wish, wait, now);
+                leases.denied(*wanted, wait, now);
             }
-            (_, Status::Behind) => leases.denied(*wish, Duration::ZERO, now),
+            (_, Status::Behind) => leases.denied(*wanted, Duration::ZERO, now),
             (_, Status::Late) => {
                 entry.learn(answer.record, answer.now, view);
-                leases.late(*wish, now);
+                leases.late(*wanted, now);
             }
             _ => {
                 entry.learn(answer.record, answer.now, view);
-                leases.denied(*wish, Duration::ZERO, now);
+                leases.denied(*wanted, Duration::ZERO, now);
             }
         }
     }
 
     /// Looks at a breaker again when its leases, a pause, or the end of its vote ask for it.
-    pub(super) fn look_later(&mut self, id: u64) {
+    pub(super) fn schedule_recheck(&mut self, id: u64) {
         let Some(shared) = self.breakers.get_mut(&id) else { return };
         let SharedBreaker { entry, leases, later, paused_until, .. } = shared;
         if let Some(at) = later.take() {
@@ -176,11 +176,13 @@ impl Agent {
         });
         let answers = self.transport.call_all(&commands.collect::<Vec<_>>())?;
         let released: Vec<_> = self.released.drain(..most).collect();
-        let is_late =
-            |answer: &Result<Told, _>| matches!(answer, Ok((one, _)) if one.status == Status::Late);
         let again = released.into_iter().zip(answers);
         let again = again.filter(|(one, answer)| !one.is_last && is_late(answer));
         self.released.extend(again.map(|(one, _)| Released { is_last: true, ..one }));
         Ok(())
     }
+}
+
+fn is_late(answer: &Result<ReplyWithRemark, StoreError>) -> bool {
+    matches!(answer, Ok((one, _)) if one.status == Status::Late)
 }

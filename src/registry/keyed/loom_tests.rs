@@ -110,8 +110,8 @@ impl Group {
         self.slots.with(self.hasher.hash(key), work)
     }
 
-    fn look_at(&self, key: &str) -> Option<Model> {
-        self.slots.look_at(self.hasher.hash(key))
+    fn peek(&self, key: &str) -> Option<Model> {
+        self.slots.peek(self.hasher.hash(key))
     }
 
     /// At the end: the map has as many breakers as the group says, and none of them has left.
@@ -178,8 +178,7 @@ fn an_open_circuit_is_never_replaced() {
             thread::spawn(move || {
                 // A breaker that was replaced before has no key any more.
                 group.use_breaker("a", Model::open);
-                let is_open =
-                    group.look_at("a").is_some_and(|it| it.published_state() == State::Open);
+                let is_open = group.peek("a").is_some_and(|it| it.published_state() == State::Open);
                 opened.store(u64::from(is_open), Release);
             })
         };
@@ -190,11 +189,11 @@ fn an_open_circuit_is_never_replaced() {
         }
         calling.join().unwrap();
         if opened.load(Acquire) == 1 {
-            let found = group.look_at("a");
+            let found = group.peek("a");
             assert_eq!(found.is_some(), matches!(insertion, Insertion::Full));
         }
         // From here on, an open one stays in any case.
-        if let Some(open) = group.look_at("a").filter(|it| it.published_state() == State::Open) {
+        if let Some(open) = group.peek("a").filter(|it| it.published_state() == State::Open) {
             assert!(matches!(group.insert("c", CLOSED), Insertion::Full));
             assert!(!open.has_left());
         }
@@ -209,7 +208,7 @@ fn a_half_open_circuit_is_replaced_once() {
     model(|| {
         let group = Group::new(1);
         group.insert("a", HALF_OPEN);
-        let first = group.look_at("a").unwrap();
+        let first = group.peek("a").unwrap();
         let other = {
             let group = Arc::clone(&group);
             thread::spawn(move || matches!(group.insert("b", OPEN), Insertion::New { .. }))
@@ -326,7 +325,7 @@ fn new_settings_reach_a_breaker_that_is_created_meanwhile() {
             breaker.0.settings.store(group.slots.settings(), Release);
         }
         creating.join().unwrap();
-        let settings = group.look_at("a").map(|breaker| breaker.0.settings.load(Acquire));
+        let settings = group.peek("a").map(|breaker| breaker.0.settings.load(Acquire));
         assert_eq!(settings, Some(2));
     });
 }

@@ -94,7 +94,7 @@ impl<B: Occupant, S> Slots<B, S> {
 
     /// The breaker of a key, if there is one. It does not count as a use.
     #[cfg(any(feature = "admin", feature = "load", tower_breaker_loom))]
-    pub(super) fn look_at(&self, key: HashedRef<'_>) -> Option<B> {
+    pub(super) fn peek(&self, key: HashedRef<'_>) -> Option<B> {
         self.entries.with(key, |entry| entry.breaker.clone())
     }
 

@@ -153,7 +153,7 @@ impl Table {
     #[cfg(feature = "admin")]
     pub(super) fn get_by_name(&self, name: &str) -> Option<Breaker> {
         if let Some(key) = self.names.key_of(name) {
-            return self.slots.look_at(self.hasher.hash(&key));
+            return self.slots.peek(self.hasher.hash(&key));
         }
         self.shared.as_ref().filter(|shared| shared.name() == name).cloned()
     }
@@ -288,7 +288,7 @@ impl Table {
         let key = self.hasher.hash(key);
         // A balancer calls no endpoint that rejects. Its circuit counts for as long as it asks.
         self.see(key);
-        let found = self.slots.look_at(key);
+        let found = self.slots.peek(key);
         let shared = || self.shared.clone().filter(|_| self.is_crowded.load(Relaxed));
         let breaker = found.or_else(shared);
         breaker.is_some_and(|breaker| breaker.cell().would_refuse_balancer())

@@ -23,7 +23,7 @@ pub(in crate::service) struct Selector<K> {
 }
 
 /// How a call was admitted.
-pub(in crate::service) enum Admission {
+pub(in crate::service) enum KeyedAdmission {
     ByBreaker(Permit),
     WithoutBreaker(Missing),
     Unrecorded,
@@ -38,21 +38,23 @@ impl<K> Selector<K> {
         &self,
         request: &Request,
         can_wait: bool,
-    ) -> Result<Admission, Rejected>
+    ) -> Result<KeyedAdmission, Rejected>
     where
         K: ExtractKey<Request>,
     {
         let Self { breakers, extract, default_key } = self;
         let key = extract.extract_key(request);
         let Some(key) = key.as_deref().or(default_key.as_deref()) else {
-            return Ok(Admission::Unrecorded);
+            return Ok(KeyedAdmission::Unrecorded);
         };
         let admit = |breaker: &Breaker| admit_by(breaker, || breakers.mark_of(key).is_running());
         match breakers.find(key, can_wait, admit) {
-            Found::Breaker(admitted) => admitted.map(Admission::ByBreaker),
-            Found::OnFailure(missing) if missing.mark().is_running() => Ok(Admission::Unrecorded),
-            Found::OnFailure(missing) => Ok(Admission::WithoutBreaker(missing)),
-            Found::Unrecorded => Ok(Admission::WithoutRoom(breakers.mark_of(key))),
+            Found::Breaker(admitted) => admitted.map(KeyedAdmission::ByBreaker),
+            Found::OnFailure(missing) if missing.mark().is_running() => {
+                Ok(KeyedAdmission::Unrecorded)
+            }
+            Found::OnFailure(missing) => Ok(KeyedAdmission::WithoutBreaker(missing)),
+            Found::Unrecorded => Ok(KeyedAdmission::WithoutRoom(breakers.mark_of(key))),
         }
     }
 }

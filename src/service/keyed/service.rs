@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::{
     future::KeyedResponseFuture,
     key::ExtractKey,
-    selector::{Admission, Selector},
+    selector::{KeyedAdmission, Selector},
     unbroken::UnbrokenCall,
 };
 use crate::{
@@ -86,7 +86,11 @@ impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
     }
 
     #[inline]
-    fn admit<Request>(&mut self, request: &Request, can_wait: bool) -> Result<Admission, Rejected>
+    fn admit<Request>(
+        &mut self,
+        request: &Request,
+        can_wait: bool,
+    ) -> Result<KeyedAdmission, Rejected>
     where
         K: ExtractKey<Request>,
         O: AppliesTo<Request>,
@@ -96,7 +100,7 @@ impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
             return Err(group.reject(Refusal::new(State::Closed)));
         }
         if !self.record_when.applies_to(request) {
-            return Ok(Admission::Unrecorded);
+            return Ok(KeyedAdmission::Unrecorded);
         }
         self.selector.admit(request, can_wait)
     }
@@ -125,23 +129,23 @@ where
     #[inline]
     fn call(&mut self, request: Request) -> Self::Future {
         match self.admit(&request, O::IS_KNOWN_WITH_RESPONSE) {
-            Ok(Admission::ByBreaker(permit)) => {
+            Ok(KeyedAdmission::ByBreaker(permit)) => {
                 let classify = self.classify.make_classifier(&request);
                 let future = inner_call::start(&permit, || self.inner.call(request));
                 let record_when = self.record_when.clone();
                 let future = ResponseFuture::admitted(future, permit, classify, record_when);
                 KeyedResponseFuture::with_breaker(future)
             }
-            Ok(Admission::WithoutBreaker(missing)) => {
+            Ok(KeyedAdmission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
                 let mut call = UnbrokenCall::new(missing, &self.selector.breakers);
                 let future = call.start(|| self.inner.call(request));
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }
-            Ok(Admission::Unrecorded) => {
+            Ok(KeyedAdmission::Unrecorded) => {
                 KeyedResponseFuture::passed(self.inner.call(request), None)
             }
-            Ok(Admission::WithoutRoom(mark)) => {
+            Ok(KeyedAdmission::WithoutRoom(mark)) => {
                 let future = mark.run(|| self.inner.call(request));
                 KeyedResponseFuture::passed(future, Some(mark))
             }

@@ -116,7 +116,7 @@ impl UnbrokenCall {
     /// failure, and the panic propagates.
     #[inline]
     pub(in crate::service) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let guard = FailOnDrop(self);
+        let guard = FailUnbrokenOnDrop(self);
         let result = work();
         std::mem::forget(guard);
         result
@@ -133,9 +133,9 @@ impl Drop for UnbrokenCall {
 }
 
 /// Dropped only by a panic.
-struct FailOnDrop<'a>(&'a mut UnbrokenCall);
+struct FailUnbrokenOnDrop<'a>(&'a mut UnbrokenCall);
 
-impl Drop for FailOnDrop<'_> {
+impl Drop for FailUnbrokenOnDrop<'_> {
     #[cold]
     fn drop(&mut self) {
         self.0.record(Outcome::failure());

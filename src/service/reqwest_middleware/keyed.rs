@@ -24,7 +24,7 @@ use crate::{
         body::{OnBodyEnd, SetOnBodyEnd},
         keyed::{
             ByHost, ExtractKey,
-            selector::{Admission, Selector},
+            selector::{KeyedAdmission, Selector},
             unbroken::UnbrokenCall,
         },
         record_when::{AppliesTo, Exempt, OnResponse, RecordWhen},
@@ -173,17 +173,19 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
             return next.run(request, extensions).await.map(O::pass_unrecorded);
         }
         match self.selector.admit(&request, O::IS_KNOWN_WITH_RESPONSE).map_err(to_error)? {
-            Admission::ByBreaker(permit) => {
+            KeyedAdmission::ByBreaker(permit) => {
                 let classify = self.recording.classify.make_classifier(&request, extensions);
                 self.recording.send(permit, classify, || next.run(request, extensions)).await
             }
-            Admission::WithoutBreaker(missing) => {
+            KeyedAdmission::WithoutBreaker(missing) => {
                 let classify = self.recording.classify.make_classifier(&request, extensions);
                 let call = UnbrokenCall::new(missing, &self.selector.breakers);
                 self.send_unbroken(call, classify, || next.run(request, extensions)).await
             }
-            Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),
-            Admission::WithoutRoom(mark) => {
+            KeyedAdmission::Unrecorded => {
+                next.run(request, extensions).await.map(O::pass_unrecorded)
+            }
+            KeyedAdmission::WithoutRoom(mark) => {
                 let mut sent = pin!(mark.run(|| next.run(request, extensions)));
                 let result = poll_fn(|cx| mark.run(|| sent.as_mut().poll(cx))).await;
                 result.map(O::pass_unrecorded)

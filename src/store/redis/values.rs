@@ -104,7 +104,7 @@ impl Values {
     }
 
     pub(super) fn save(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
-        let saved = self.save_in_parts(server, entries).and_then(|()| self.look_after_kept(server));
+        let saved = self.save_in_parts(server, entries).and_then(|()| self.verify_kept(server));
         self.forget_kept_after(saved)
     }
 
@@ -149,13 +149,13 @@ impl Values {
 
     /// Whether what was saved is still there.
     pub(super) fn verify(&self, server: &Server) -> Result<(), StoreError> {
-        self.forget_kept_after(server.verify().and_then(|()| self.look_after_kept(server)))
+        self.forget_kept_after(server.verify().and_then(|()| self.verify_kept(server)))
     }
 
     /// Whether what this process has saved forever, and the index, are still there, which is
     /// looked at now and then: neither is saved again before it expires, so nothing else would
     /// notice that the server has evicted it.
-    fn look_after_kept(&self, server: &Server) -> Result<(), StoreError> {
+    fn verify_kept(&self, server: &Server) -> Result<(), StoreError> {
         if self.index.is_due(Instant::now()) {
             let index = server.keys.value_index();
             let left: i64 =

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::health::{
-    Announcement, Health, HealthChange, Now, Report,
+    Announcement, Health, HealthChange, Instants, Report,
     Trouble::{self, Failing, Partial, Stalled, Unavailable},
 };
 use crate::health::StoreHealth;
@@ -33,17 +33,17 @@ enum Event {
 }
 
 struct Clock {
-    start: Now,
+    start: Instants,
 }
 
 impl Clock {
     fn new() -> Self {
-        Self { start: Now { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH } }
+        Self { start: Instants { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH } }
     }
 
-    fn at(&self, millis: u64) -> Now {
+    fn at(&self, millis: u64) -> Instants {
         let passed = Duration::from_millis(millis);
-        Now { instant: self.start.instant + passed, wall: self.start.wall + passed }
+        Instants { instant: self.start.instant + passed, wall: self.start.wall + passed }
     }
 }
 
@@ -77,7 +77,7 @@ fn health_in(state: Option<Trouble>, clock: &Clock) -> Health {
     health
 }
 
-fn apply(health: &mut Health, event: Event, now: Now) -> HealthChange {
+fn apply(health: &mut Health, event: Event, now: Instants) -> HealthChange {
     match event {
         Event::Done => health.report(DONE, false, now),
         Event::DoneWithFailedLeft => health.report(FAILED_LEFT, false, now),
@@ -219,7 +219,7 @@ fn an_overdue_call_means_a_stalled_store() {
         ],
     );
     let mut health = health_in(Some(Stalled), &Clock::new());
-    assert_eq!(health.overdue(Duration::from_secs(9), Now::read()), None, "it is known");
+    assert_eq!(health.overdue(Duration::from_secs(9), Instants::read()), None, "it is known");
     assert!(health.stall_reason().unwrap().contains("waited 1.0 s"));
 }
 

@@ -15,7 +15,7 @@ use std::{
 use super::{
     super::{
         Attachment,
-        request::{Request, Wanted},
+        request::{Wanted, WriterRequest},
         watchdog::{self, Watched},
     },
     altered::Altered,
@@ -115,7 +115,7 @@ fn a_check_that_panics_does_not_end_the_watchdog() {
 fn request_a_panic(attached: &Attachment) {
     let entry = attached.inbox().content().schedule.any().expect("an entry").id;
     let wanted = Wanted::Flush(Box::new(|_| panics()));
-    attached.inbox().request(Request { entry, wanted });
+    attached.inbox().request(WriterRequest { entry, wanted });
 }
 
 #[test]

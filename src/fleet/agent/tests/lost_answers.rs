@@ -113,7 +113,7 @@ fn a_decision_whose_pause_ended_during_the_turns_of_others_is_sent_again() {
     let until = rig.shared(&breaker).paused_until.expect("it came too late");
     // Only now it is this breaker's turn to be looked at later.
     eventually("the pause has ended", || until < Instant::now());
-    rig.agent.look_later(breaker.id);
+    rig.agent.schedule_recheck(breaker.id);
     assert!(!rig.agent.later.is_empty());
     rig.until("the trip arrives", |rig| rig.field("a", "s") == "open");
 }
