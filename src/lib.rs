@@ -5,9 +5,9 @@
 //! admits a few calls as probes, and closes again when they succeed. A [store](SledStore) keeps the
 //! state, so a server that was restarted, or killed, comes back with the breaker still tripped.
 //!
-//! First of all: [a timeout belongs inside the
-//! breaker](classify#a-timeout-belongs-inside-the-breaker), or it never sees a dependency that
-//! hangs.
+//! [A timeout belongs inside the breaker](classify#a-timeout-belongs-inside-the-breaker). Without
+//! one, a call that hangs until its caller gives up counts as slow where a rule asks, and as failed
+//! with [`abandoned_after`](BreakerBuilder::abandoned_after); otherwise it counts as nothing.
 //!
 //! ```
 //! use std::time::Duration;
@@ -111,7 +111,7 @@
 //! | `reqwest-middleware` | no | [`BreakerMiddleware`] for version 0.5; enables `reqwest` |
 //! | `tower-http` | no | [`TowerHttp`] for the classifiers of version 0.7; enables `http` |
 //! | `keyed` | no | [`KeyedCircuitBreakerLayer`], [`KeyedBreakers`] |
-//! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8, and its uploads that break off are recognized, those of tonic's servers too; enables `keyed`, `http` |
+//! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8, and its truncated uploads are recognized, those of tonic's servers too; enables `keyed`, `http` |
 //! | `load` | no | [`load::BreakerLoad`] for tower's balancers |
 //! | `admin` | no | [`admin`]: an HTTP service and a page for operators; enables `http` |
 //! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |

@@ -1,6 +1,6 @@
 //! The answer of a thread to a task that waits for it. It needs no runtime.
 //!
-//! The task's waker is code of users. One that panics must not end the thread that answers.
+//! The task's waker is user code. One that panics must not end the thread that answers.
 
 use std::{
     fmt,

@@ -116,7 +116,7 @@ pub(crate) fn std_lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::Mut
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs code of users that is not part of the call at hand: a listener, a waker, a log line, the
+/// Runs user code that is not part of the call at hand: a listener, a waker, a log line, the
 /// drop of one of them. If it panics, that is logged, and the thread goes on, also one that
 /// unwinds. `whose` says in the log what panicked.
 pub(crate) fn contain(whose: impl FnOnce() -> String, work: impl FnOnce()) {
@@ -125,7 +125,7 @@ pub(crate) fn contain(whose: impl FnOnce() -> String, work: impl FnOnce()) {
     }
 }
 
-/// Runs code of users whose panic is an error for the caller: its message.
+/// Runs user code whose panic is an error for the caller: its message.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let message = panic_message(&*panic).to_owned();
@@ -134,7 +134,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Drops what was thrown. That is code of users, and may panic, too.
+/// Drops what was thrown. That is user code, and may panic, too.
 fn discard(panic: Box<dyn Any + Send>) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         // And so may the drop of that, and so on.
@@ -142,7 +142,7 @@ fn discard(panic: Box<dyn Any + Send>) {
     }
 }
 
-/// Writes a line of the log. A subscriber is code of users, and must not end the thread that has
+/// Writes a line of the log. A subscriber is user code, and must not end the thread that has
 /// something to log.
 pub(crate) fn log(line: impl FnOnce()) {
     contain(|| "the log's subscriber".to_owned(), line);
@@ -152,7 +152,7 @@ pub(crate) fn log(line: impl FnOnce()) {
 fn report(whose: &str, panic: Box<dyn Any + Send>) {
     let message = panic_message(&*panic).to_owned();
     discard(panic);
-    // A subscriber is code of users again, and there is no log to say that it panicked.
+    // A subscriber is user code again, and there is no log to say that it panicked.
     let _ = caught(|| {
         tracing::error!(
             target: "tower_breaker",

@@ -130,7 +130,7 @@
 //! | an endless stream, watched like that | counts at its end, a probe after 5 s | [`stream_alive_after`] |
 //! | a client that drops a stream after its head | nothing | |
 //! | a request that is not gRPC, `.grpc()` | nothing, and calls of the same breaker further in count | |
-//! | a request that breaks off, at a tonic server behind `.grpc()` | [ignored, where tonic says so] | [`GrpcClassifier`] |
+//! | a truncated request, at a tonic server behind `.grpc()` | [ignored, where tonic says so] | [`GrpcClassifier`] |
 //! | the status of a rejection by another breaker, which a gRPC handler passes on | ignored | a closure |
 //! | a caller's own short deadline, `.grpc()` | failure; dropped, as any dropped call | [`ignore_deadlines_below`] |
 //!
@@ -238,7 +238,7 @@
 //! [`RetryPolicy::database`]: crate::RetryPolicy::database
 //! [`RetryPolicy::network`]: crate::RetryPolicy::network
 //! [`RetryPolicy::rate_limited`]: crate::RetryPolicy::rate_limited
-//! [ignored, where tonic says so]: GrpcClassifier#uploads-that-break-off
+//! [ignored, where tonic says so]: GrpcClassifier#truncated-uploads
 
 #[cfg(feature = "http")]
 mod body;

@@ -112,7 +112,7 @@
 //! [table of servers](crate::store::RedisStore#servers) has the URLs, and what is tested.
 //!
 //! A closed breaker that has never opened has no key. Otherwise it has a hash,
-//! `circuit_breaker:{0}:fleet:{name}:breaker`, which expires a day after it was last of use. Beside
+//! `circuit_breaker:{0}:fleet:{name}:breaker`, which expires a day after it was last valid. Beside
 //! these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the stream `news` of about ten
 //! thousand entries, the sorted set `replicas` with an entry for each, the stream `questions` of
 //! about a hundred, for ten seconds after a question of an operator a hash `answers:{number}`, and

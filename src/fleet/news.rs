@@ -31,7 +31,7 @@ use crate::{
     sync::panic_message,
 };
 
-/// How long one read waits: how long the thread outlives its fleet at most.
+/// The timeout of one read, which bounds how long the thread outlives its fleet.
 const WAIT: Duration = Duration::from_secs(1);
 /// The pause after news, so that those that follow closely come together with the next read. Short
 /// against the time within which an opening reaches all.
@@ -61,7 +61,7 @@ pub(super) struct Reader {
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     pub(super) stop: AtomicBool,
-    /// Some news cannot have been read: they are before the place from which it reads.
+    /// Some news cannot have been read: it is before the place from which the thread reads.
     pub(super) begin_anew: AtomicBool,
     /// From the other thread: a vote of this replica may count, or be about to be taken back.
     pub(super) has_votes: AtomicBool,

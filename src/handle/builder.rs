@@ -183,7 +183,7 @@ impl BreakerBuilder {
         Breaker { cell: shared.cell(), shared: Arc::new(shared) }
     }
 
-    /// The same for a caller that holds a lock. It runs no code of users, neither a subscriber of
+    /// The same for a caller that holds a lock. It runs no user code, neither a subscriber of
     /// the log nor a listener nor a method of the store, if the snapshot is
     /// [restored later](Self::restore_later) and events
     /// [go elsewhere](Self::on_event_instead_of_log). Once the lock is released,
@@ -246,7 +246,7 @@ pub(crate) struct AfterBuild {
 }
 
 impl AfterBuild {
-    /// To be called without a lock: this runs code of users.
+    /// To be called without a lock: this runs user code.
     pub(crate) fn run(self) {
         self.breaker.shared.begin_meter_if_read();
         if let Some(steps) = self.steps {

@@ -1,6 +1,6 @@
 //! Who hears of events: functions and subscribers.
 //!
-//! Both are code of users. They may panic where they are dropped, too, and that may be a thread
+//! Both are user code. They may panic where they are dropped, too, and that may be a thread
 //! that unwinds.
 
 use std::{any::type_name, fmt};

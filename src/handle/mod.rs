@@ -275,7 +275,7 @@ impl Breaker {
     }
 
     /// Shares the breaker, if it has a fleet: the last step of a build under a lock. It takes the
-    /// state of the fleet over in the background. This may run code of users, so no lock may be
+    /// state of the fleet over in the background. This may run user code, so no lock may be
     /// held.
     #[cfg_attr(not(feature = "redis"), expect(clippy::unused_self, reason = "none is shared"))]
     pub(crate) fn share(&self) {

@@ -58,7 +58,7 @@ impl StoreMetrics {
         // Values must be recorded in the order in which they were read.
         static RECORDING: Mutex<()> = Mutex::new(());
         thread_local! {
-            /// A recorder is code of users. It may use a breaker, and so get here again.
+            /// A recorder is user code. It may use a breaker, and so get here again.
             static IS_RECORDING: Cell<bool> = const { Cell::new(false) };
         }
         if IS_RECORDING.get() {

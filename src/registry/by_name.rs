@@ -14,11 +14,11 @@ pub(super) trait Make {
     /// What is left to do for a new breaker, without a lock.
     type Rest;
 
-    /// Makes a breaker that has yet to be restored. It waits for nothing and runs no code of users:
+    /// Makes a breaker that has yet to be restored. It waits for nothing and runs no user code:
     /// other callers of the name wait.
     fn make(&self, name: &str, settings: &Self::Settings) -> (Self::Breaker, Self::Rest);
 
-    /// Goes on where `make` has ended. From here on, code of users may run.
+    /// Goes on where `make` has ended. From here on, user code may run.
     fn begin(&self, rest: &mut Self::Rest);
 
     /// Waits until the breaker has been restored, within bounds.
@@ -33,7 +33,7 @@ pub(super) trait Make {
 
 /// Breakers by name.
 ///
-/// No lock is held while code of users runs, which may use the registry.
+/// No lock is held while user code runs, which may use the registry.
 pub(super) struct ByName<M: Make> {
     maker: M,
     settings: RwLock<Arc<M::Settings>>,
@@ -54,7 +54,7 @@ impl<M: Make> ByName<M> {
     /// The breaker of this name, which is made if there is none.
     ///
     /// A caller gets it restored, or after the time that this may take. The wait is not a part of
-    /// filling the place: code of users that runs while a thread makes a breaker, such as a
+    /// filling the place: user code that runs while a thread makes a breaker, such as a
     /// subscriber of the log, may ask for the same one on that thread.
     pub(super) fn get_or_create(&self, name: &str) -> M::Breaker {
         let place = self.place(name);
@@ -70,7 +70,7 @@ impl<M: Make> ByName<M> {
         });
         if let Some((settings, mut rest)) = new {
             self.maker.begin(&mut rest);
-            // Also if code of users that has run within it has asked for the breaker, and waited in
+            // Also if user code that has run within it has asked for the breaker, and waited in
             // vain.
             self.maker.await_restore(&breaker);
             place.set_restored();
@@ -149,7 +149,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Breaker(Arc<[AtomicBool; 2]>);
 
-    /// Code of users that runs while a breaker is made asks for it.
+    /// User code that runs while a breaker is made asks for it.
     #[derive(Default)]
     struct AsksWithin(Mutex<Weak<ByName<Self>>>);
 

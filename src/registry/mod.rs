@@ -126,7 +126,7 @@ impl Registry {
     /// Removes a breaker from the registry and returns it. Its handles go on working. The next
     /// [`get_or_create`](Self::get_or_create) of this name creates another breaker. `None` if there
     /// is none, or while another thread makes it: then it stays.
-    #[expect(clippy::must_use_candidate, reason = "removing is of use by itself")]
+    #[expect(clippy::must_use_candidate, reason = "removing is useful on its own")]
     pub fn remove(&self, name: &str) -> Option<Breaker> {
         self.by_name.remove(name)
     }

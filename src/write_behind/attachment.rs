@@ -56,7 +56,7 @@ pub(crate) struct Attachment {
 /// What is left to do for a breaker that has joined its store: it takes over the state of an older
 /// one of its name, or has the writer read its snapshot, and the log and listeners are informed.
 ///
-/// Until then it is not saved. This runs code of users, so no lock may be held.
+/// Until then it is not saved. This runs user code: call it without holding a lock.
 #[must_use = "the breaker is not restored until they are completed"]
 pub(crate) struct FirstSteps {
     inbox: Arc<Inbox>,
@@ -158,7 +158,7 @@ impl Attachment {
     /// [`SnapshotSource::settings`] returns.
     ///
     /// The first steps are to be completed, at once or, if the caller holds a lock, after it has
-    /// released it. Apart from them, it waits for nothing and runs no code of users but the source.
+    /// released it. Apart from them, it waits for nothing and runs no user code but the source.
     pub(crate) fn attach(
         store: KnownStore,
         name: &str,

@@ -249,7 +249,7 @@ impl StoreClient {
         let called = caught(|| {
             let result = job(&*self.store);
             if let Err(error) = &result {
-                // Its text is code of users, too, and is going to be read.
+                // Its text is user code, too, and is going to be read.
                 let _ = error.to_string();
             }
             (result, self.store.last_repair())

@@ -7,7 +7,7 @@ use crate::{store::StateStore, sync::caught};
 /// A store that has said what it is.
 ///
 /// It is asked when it is given to a builder, and not when a breaker joins it: that may be with
-/// locks held, and a store is code of users.
+/// locks held, and a store is user code.
 #[derive(Clone)]
 pub(crate) struct KnownStore {
     pub(super) store: Arc<dyn StateStore>,

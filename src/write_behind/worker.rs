@@ -89,7 +89,7 @@ impl Worker {
     /// Works until no breaker is left on the store.
     fn run(mut self) {
         self.inbox.set_thread();
-        // Code of users is contained where it is called. If a panic gets here all the same, the
+        // User code is contained where it is called. If a panic gets here all the same, the
         // writer has to go on: nothing would be saved without it.
         while let Err(panic) = caught(|| self.work()) {
             self.recover(&panic);

@@ -78,7 +78,7 @@ fn by_http(cause: &(dyn StdError + 'static)) -> bool {
 ///
 /// While an upload is in progress over HTTP/1, a failed upload ends the response's body with the
 /// same error, "connection error", as a connection that breaks while hyper writes to it. It counts
-/// as the upload's: a client can break off its upload whenever it wants, and must not open the
+/// as the upload's: a client can truncate its upload whenever it wants, and must not open the
 /// circuit to a healthy dependency. (What breaks while hyper reads has other errors.)
 #[cfg(feature = "http")]
 pub(in crate::classify) fn breaks_an_upload(error: &(dyn StdError + 'static)) -> bool {

@@ -31,8 +31,8 @@ use crate::{
 ///   rejects the call has failed: that is an `UNAVAILABLE` like any other. (Around a generated
 ///   client, as in [`Breaker::call`](crate::Breaker::call), the `Status` does not show whose
 ///   breaker it was. There, a server in the same process that rejects is ignored too.)
-/// - A request whose upload breaks off is ignored where a tonic server says so (feature `tonic`):
-///   see [below](#uploads-that-break-off).
+/// - A request whose upload is truncated is ignored where a tonic server says so (feature `tonic`):
+///   see [below](#truncated-uploads).
 ///
 /// Later calls override earlier ones.
 ///
@@ -68,9 +68,9 @@ use crate::{
 ///   success.
 /// - A status that is not a code of the specification is `UNKNOWN`.
 ///
-/// # Uploads that break off
+/// # Truncated uploads
 ///
-/// A client that breaks off its request must not open the circuit of the server. With the feature
+/// A client that truncates its request must not open the circuit of the server. With the feature
 /// `tonic`, a call is ignored if tonic's server answers `INTERNAL` because the request ended before
 /// its only message, has an unknown flag or cannot be decompressed. So is a handler's stream of
 /// responses that ends with such an error of its stream of requests. If a handler returns the error

@@ -1,4 +1,4 @@
-//! Requests of tonic's servers that break off.
+//! Requests of tonic's servers that are truncated.
 
 use http::HeaderMap;
 use tonic::{Code, Status};

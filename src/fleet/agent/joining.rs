@@ -32,7 +32,7 @@ impl Agent {
             let has_forgotten = beat.memory != last.memory || beat.news < last.news;
             self.rounds.must_join |= has_forgotten;
             self.rounds.must_reassert |= has_forgotten;
-            // News that were there a second ago must have been read.
+            // News that was there a second ago must have been read.
             if self.news_read < last.news && beat.memory == last.memory {
                 self.signals.begin_anew.store(true, Ordering::Relaxed);
             }

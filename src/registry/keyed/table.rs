@@ -240,7 +240,7 @@ impl Table {
     #[inline]
     fn with_own<T, W: FnOnce(&Breaker) -> T>(&self, key: HashedRef<'_>, work: W) -> Result<T, W> {
         self.slots.try_with(key, work).or_else(|work| match self.create(key) {
-            // That it was created is no use: one that is not used again is the first to go.
+            // Creation does not count as a use: a key that is never used again is evicted first.
             Some(breaker) => Ok(work(&breaker)),
             None => self.slots.try_with(key, work),
         })
@@ -286,7 +286,7 @@ impl Table {
     #[cfg(feature = "load")]
     pub(super) fn would_reject(&self, key: &str) -> bool {
         let key = self.hasher.hash(key);
-        // A balancer calls no endpoint that rejects. Its circuit counts for as long as it asks.
+        // A balancer calls no endpoint that rejects: the key counts as seen while it asks.
         self.see(key);
         let found = self.slots.peek(key);
         let shared = || self.shared.clone().filter(|_| self.is_crowded.load(Relaxed));

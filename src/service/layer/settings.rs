@@ -184,7 +184,7 @@ macro_rules! layer_settings {
             /// # Streams
             ///
             /// The outcome of a call is known when its response stream has ended: by its status, or
-            /// a failure if the stream breaks off. A client that drops the stream after the first
+            /// a failure if the stream is truncated. A client that drops the stream after the first
             /// message cancels the call, which counts as nothing. Before the first message, it
             /// [abandons](crate::Permit#abandoned-calls) it.
             ///

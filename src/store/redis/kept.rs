@@ -67,7 +67,7 @@ impl Kept {
         lock(&self.0).ends.remove(key);
     }
 
-    /// The server may have lost anything: what is of use is saved again.
+    /// The server may have lost anything: what is still valid is saved again.
     pub(super) fn forget_all(&self) {
         lock(&self.0).ends.clear();
     }

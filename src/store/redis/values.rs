@@ -183,8 +183,8 @@ impl Values {
         lost.map_or(Ok(()), Err)
     }
 
-    /// After an outage, everything that is of use is saved again. What is not may be gone without
-    /// being missed.
+    /// After an outage, everything that is still valid is saved again. What is not may be gone
+    /// without being missed.
     fn forget_kept_after(&self, result: Result<(), StoreError>) -> Result<(), StoreError> {
         if matches!(result, Err(StoreError::Unavailable(_))) {
             self.kept.forget_all();

@@ -35,7 +35,7 @@ pub(super) const MAX_CORRUPTIONS: u32 = 3;
 /// corrupt for a moment.
 const REOPEN_DELAY: Duration = Duration::from_millis(50);
 
-/// What fails later than this after a repair is other damage.
+/// A failure later than this after a repair counts as new damage.
 const REPAIRED_BY_SUMMARIES: Duration = Duration::from_secs(60);
 
 pub(super) struct Database {
@@ -49,8 +49,7 @@ struct DatabaseState {
     handles: Handles,
     /// Failures in a row that look like corruption.
     corruptions: u32,
-    /// When operations failed with the summaries of the log that were there, so that these were
-    /// moved aside.
+    /// When the log's summaries were moved aside because operations kept failing.
     without_summaries: Option<Instant>,
     /// A sync has failed, and not everything was written again since.
     lost_sync: bool,

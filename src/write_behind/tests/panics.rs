@@ -1,4 +1,4 @@
-//! Code of users that panics on the threads of the write-behind.
+//! User code that panics on the threads of the write-behind.
 
 use std::{
     error::Error,
