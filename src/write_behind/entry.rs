@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use super::{
+    announced::Announced,
     entries::EntryId,
     hashes,
     health::HealthAt,
@@ -59,7 +60,7 @@ pub(super) struct Entry {
     source: Mutex<Option<Arc<dyn SnapshotSource>>>,
     /// Most breakers have no transition for a long time.
     history: Mutex<Option<Box<PendingHistory>>>,
-    announced: Mutex<Announced>,
+    announced: Announced,
     /// The snapshot in the store that others may continue.
     base: Mutex<Option<Arc<SnapshotBase>>>,
     /// Whether nothing is saved at present: another breaker owns the name, or this one is about to
@@ -97,15 +98,6 @@ const UNREAD: u64 = u64::MAX;
 /// Numbers the transitions of all breakers.
 static TRANSITIONS: AtomicU64 = AtomicU64::new(0);
 
-/// What was last announced to the breaker's listeners.
-#[derive(Default)]
-struct Announced {
-    /// The epoch of the store's health.
-    epoch: u64,
-    /// Whether a thread is calling the listeners.
-    is_calling: bool,
-}
-
 impl Entry {
     pub(super) fn new(id: EntryId, key: String, source: Arc<dyn SnapshotSource>) -> Self {
         Self {
@@ -115,7 +107,7 @@ impl Entry {
             marks: AtomicU8::new(0),
             source: Mutex::new(Some(source)),
             history: Mutex::default(),
-            announced: Mutex::default(),
+            announced: Announced::default(),
             base: Mutex::default(),
             suspended: AtomicBool::new(false),
             is_stored: AtomicBool::new(false),
@@ -381,28 +373,13 @@ impl Entry {
 
     /// Tells the breaker's listeners of a change of the store's health, unless they know of a later
     /// one. `newest` reads the health as it is now.
-    ///
-    /// One thread at a time calls the listeners, and it looks again afterwards. So what they hear
-    /// last is true, however slow they are.
     pub(super) fn announce(&self, change: &HealthAt, newest: impl Fn() -> HealthAt) {
-        let mut next = None;
-        loop {
-            let HealthAt { epoch, health } = next.as_ref().unwrap_or(change);
-            let mut announced = std_lock(&self.announced);
-            // The health changes from each epoch to the next.
-            let is_newer = *epoch > announced.epoch && (epoch ^ announced.epoch) & 1 == 1;
-            if announced.is_calling || !is_newer {
-                return;
-            }
-            *announced = Announced { epoch: *epoch, is_calling: true };
-            drop(announced);
+        self.announced.announce(change, newest, |health| {
             if let Some(source) = self.source() {
                 // The thread must outlive what a listener does.
                 self.contain(|| source.store_health(health));
             }
-            std_lock(&self.announced).is_calling = false;
-            next = Some(newest());
-        }
+        });
     }
 
     fn contain(&self, work: impl FnOnce()) {

@@ -103,6 +103,7 @@
 //! | `threads` | one thread that may have to be started later |
 //! | `refresh` | when a snapshot is saved again that a store would forget |
 //! | `entries` | the slab of entries and their ids |
+//! | `announced` | what the listeners of a breaker know of its store's health |
 //! | `last_state` | what is left of a breaker that is gone |
 //! | `entry` | one breaker on a store: marks, source, history |
 //! | `states` | what is known about the snapshot of an entry, and what a batch does with it |
@@ -136,6 +137,7 @@
 //! | `attachment` | a breaker's end |
 
 mod announce;
+mod announced;
 mod attachment;
 mod batch;
 mod client;

@@ -1,0 +1,48 @@
+//! What the listeners of one breaker know of its store's health.
+
+use std::sync::Mutex;
+
+use super::health::HealthAt;
+use crate::{health::StoreHealth, sync::std_lock};
+
+#[derive(Default)]
+pub(super) struct Announced(Mutex<LastAnnounced>);
+
+/// What was last announced.
+#[derive(Default)]
+struct LastAnnounced {
+    /// The epoch of the store's health.
+    epoch: u64,
+    /// Whether a thread is calling the listeners.
+    is_calling: bool,
+}
+
+impl Announced {
+    /// Has `call` tell the listeners of a change, unless they know of a later one. `newest` reads
+    /// the health as it is now.
+    ///
+    /// One thread at a time calls the listeners, and it looks again afterwards. So what they hear
+    /// last is true, however slow they are.
+    pub(super) fn announce(
+        &self,
+        change: &HealthAt,
+        newest: impl Fn() -> HealthAt,
+        call: impl Fn(&StoreHealth),
+    ) {
+        let mut next = None;
+        loop {
+            let HealthAt { epoch, health } = next.as_ref().unwrap_or(change);
+            let mut announced = std_lock(&self.0);
+            // The health changes from each epoch to the next.
+            let is_newer = *epoch > announced.epoch && (epoch ^ announced.epoch) & 1 == 1;
+            if announced.is_calling || !is_newer {
+                return;
+            }
+            *announced = LastAnnounced { epoch: *epoch, is_calling: true };
+            drop(announced);
+            call(health);
+            std_lock(&self.0).is_calling = false;
+            next = Some(newest());
+        }
+    }
+}
