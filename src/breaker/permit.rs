@@ -123,7 +123,7 @@ impl Permit {
         Self::void_of(pool::never_assigned())
     }
 
-    /// The same call, which metrics do not count.
+    /// The permit for a call that metrics do not count.
     #[allow(dead_code, reason = "used for checks, and where breakers have keys")]
     pub(crate) fn uncounted(mut self) -> Self {
         self.call.state = self.call.state.unmetered();
@@ -306,7 +306,7 @@ impl Permit {
         }
     }
 
-    /// The same for a call that is part of another one, which counts.
+    /// [Cancels](Self::cancel_in_place) a call that is part of another one, which counts.
     #[inline]
     pub(crate) fn discard_in_place(&mut self) {
         if self.call.state.tracks_drop() {

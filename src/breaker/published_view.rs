@@ -25,7 +25,7 @@ use crate::{
 
 pub(super) struct PublishedView {
     state: AtomicU64,
-    /// The same state, with what a success takes.
+    /// The state once more, with what a success takes.
     success: AtomicU64,
     /// While the circuit is open by the system's clock: until when; 0 otherwise. It says by itself
     /// that a call is rejected, and for how long.
@@ -58,7 +58,7 @@ impl PublishedView {
         PackedState::from_bits(self.state.load(Ordering::Acquire))
     }
 
-    /// The same for a caller that reads nothing else of the view. Between two such loads the
+    /// The state, for a caller that reads nothing else of the view. Between two such loads the
     /// compiler may keep in registers what an `Acquire` would have it read again.
     #[inline]
     pub(super) fn state_alone(&self) -> PackedState {

@@ -29,7 +29,8 @@ pub(super) fn warn_once_if_grpc<B>(status: StatusCode, version: Version, headers
     }
 }
 
-/// The same for a classifier that takes any type and looks into none, by the type alone.
+/// Warns, once in a process, if this is the type of a tonic response: for a classifier that takes
+/// any type and looks into none.
 #[inline]
 pub(super) fn warn_once_if_tonic_type<T>() {
     // A comparison of constants: for other types, the compiler leaves nothing of it.

@@ -23,7 +23,7 @@ pub(crate) fn of_this_process() -> String {
     format!("{:016x}", SECRET.hash_one(Process::current().id()))
 }
 
-/// The same as the value of a header.
+/// The token of this process as the value of a header.
 pub(crate) fn header_of_this_process() -> Option<HeaderValue> {
     HeaderValue::try_from(of_this_process()).ok()
 }

@@ -11,7 +11,7 @@ pub(super) struct Settings {
     pub(super) agreement: Agreement,
     /// This replica's id.
     pub(super) replica: String,
-    /// The same for its votes.
+    /// This replica in its votes.
     pub(super) voter: u64,
     pub(super) lease: Duration,
     pub(super) counts: FleetCounts,

@@ -183,7 +183,7 @@ impl BreakerBuilder {
         Breaker { cell: shared.cell(), shared: Arc::new(shared) }
     }
 
-    /// The same for a caller that holds a lock. It runs no user code, neither a subscriber of
+    /// Builds it for a caller that holds a lock. It runs no user code, neither a subscriber of
     /// the log nor a listener nor a method of the store, if the snapshot is
     /// [restored later](Self::restore_later) and events
     /// [go elsewhere](Self::on_event_instead_of_log). Once the lock is released,

@@ -36,7 +36,7 @@ const MAX_BYTES: usize = 128 << 20;
 /// How long snapshots are read one by one after they could not be read at once.
 const PAUSE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
-/// The same for a store that holds too much.
+/// How long snapshots are read one by one from a store that holds too much.
 const LONG_PAUSE: Duration = Duration::from_secs(600);
 
 /// The keys in a page. The writer looks for other work after each.

@@ -38,7 +38,7 @@ impl Cell {
         self.admit_after(|_, _| (), permit)
     }
 
-    /// The same after a change that no other call comes between.
+    /// [Admits](Self::admit) a call after a change that no other call comes between.
     #[cold]
     pub(in crate::breaker) fn admit_after<P>(
         &'static self,

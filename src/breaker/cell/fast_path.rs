@@ -169,7 +169,7 @@ impl Cell {
         }
     }
 
-    /// The same for a call of the present state.
+    /// [Counts](Self::count) a call of the present state.
     #[inline]
     pub(in crate::breaker) fn count_current(
         &self,

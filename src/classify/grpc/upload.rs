@@ -10,8 +10,8 @@ pub(super) fn breaks_an_upload(status: &Status) -> bool {
     is_of_the_server || is_error_of_the_body(status)
 }
 
-/// The same for the end of a stream of responses with the code `INTERNAL`: the handler has passed
-/// the error of its stream of requests on.
+/// Whether a stream of responses ends with the code `INTERNAL` because the request could not be
+/// read: the handler has passed the error of its stream of requests on.
 pub(super) fn is_about_an_upload(trailers: &HeaderMap) -> bool {
     trailers
         .get("grpc-message")

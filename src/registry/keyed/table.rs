@@ -164,7 +164,7 @@ impl Table {
         self.slots.with(self.hasher.hash(key), work)
     }
 
-    /// The same for a key that had none.
+    /// Like [`with`](Self::with), for a key that had no breaker.
     pub(super) fn with_late<T>(
         &self,
         missing: &Missing,
@@ -219,7 +219,7 @@ impl Table {
         }
     }
 
-    /// The same as `with_new`. A key without room goes by the shared breaker, if there is one.
+    /// Like `with_new`, but a key without room goes by the shared breaker, if there is one.
     fn with_new_or_shared<T>(
         &self,
         key: HashedRef<'_>,

@@ -68,7 +68,7 @@ impl OpenCall {
         self.proof().is_some_and(StreamProof::is_given)
     }
 
-    /// The same by now, also where nothing has noticed yet.
+    /// Whether the stream has proved alive by now, also where nothing has noticed yet.
     fn has_proved_alive(&self) -> bool {
         self.proof().is_some_and(|proof| self.permit.has_proved_alive(proof))
     }

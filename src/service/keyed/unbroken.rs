@@ -97,8 +97,8 @@ impl UnbrokenCall {
         if self.missing.is_unchanged() { self.start(work) } else { self.run_late(work) }
     }
 
-    /// The same once the group has another breaker. If it is the key's, the handler may use it, and
-    /// what goes by it is part of this call.
+    /// [Runs](Self::run) once the group has another breaker. If it is the key's, the handler may
+    /// use it, and what goes by it is part of this call.
     #[cold]
     #[inline(never)]
     fn run_late<T>(&mut self, work: impl FnOnce() -> T) -> T {

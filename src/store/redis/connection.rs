@@ -70,8 +70,8 @@ impl Connection {
         Self { connector, slot: None, live: None, process: Process::none(), failed: None }
     }
 
-    /// The same for commands whose keys are all in the slot of this one: in a cluster, they go to
-    /// one node.
+    /// A connection for commands whose keys are all in the slot of this one: in a cluster, they go
+    /// to one node.
     pub(crate) fn beside(connector: Arc<Connector>, key: &str) -> Self {
         Self { slot: Some(slot(key.as_bytes())), ..Self::new(connector) }
     }
@@ -91,7 +91,8 @@ impl Connection {
         self.conclude(result)
     }
 
-    /// The same for a command that waits on the server for up to this time, such as `XREAD BLOCK`.
+    /// [Calls](Self::call) with a command that waits on the server for up to this time, such as
+    /// `XREAD BLOCK`.
     pub(crate) fn block<T>(
         &mut self,
         wait: Duration,

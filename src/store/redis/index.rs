@@ -98,7 +98,8 @@ impl Index<'_> {
             .query(connection)
     }
 
-    /// The same for a reader, which may not be allowed to, or read a replica: the members remain.
+    /// [Removes](Self::remove_gone) them for a reader, which may not be allowed to, or read a
+    /// replica: then the members remain.
     pub(super) fn try_remove_gone(
         &self,
         connection: &mut dyn ConnectionLike,

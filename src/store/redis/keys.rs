@@ -76,7 +76,7 @@ impl Keys {
         self.own("epoch")
     }
 
-    /// The same in a cluster, where a single node may lose what it holds: keys of which one is in
+    /// The epochs in a cluster, where a single node may lose what it holds: keys of which one is in
     /// each sixteenth of the slots.
     pub(super) fn epochs_of_cluster(&self) -> Vec<String> {
         const PARTS: u16 = 16;
