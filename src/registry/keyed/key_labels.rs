@@ -27,12 +27,13 @@ impl KeyLabels {
         self.max > 0
     }
 
-    /// The label of a key; `None` if keys have none.
+    /// The label of a key; `None` if keys have none. That of an empty key is `other`, since to
+    /// Prometheus, an empty label is none, as in the series of the group.
     pub(super) fn of(&self, key: Option<&str>) -> Option<SmolStr> {
         if !self.are_by_key() {
             return None;
         }
-        let Some(key) = key else { return Some(OTHER.into()) };
+        let Some(key) = key.filter(|key| !key.is_empty()) else { return Some(OTHER.into()) };
         let mut known = std_lock(&self.known);
         if !known.contains(key) {
             if known.len() >= self.max {
@@ -51,6 +52,7 @@ mod tests {
     #[test]
     fn the_first_keys_have_labels_and_keep_them() {
         let labels = KeyLabels::new("upstream", 2);
+        assert_eq!(labels.of(Some("")).as_deref(), Some("other"));
         for _ in 0..2 {
             let of = ["a", "b", "c", "other"].map(|key| labels.of(Some(key)).unwrap());
             assert_eq!(of, ["a", "b", "other", "other"]);
