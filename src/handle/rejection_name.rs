@@ -25,7 +25,18 @@ pub(super) struct RejectionName(OnceBox<SmolStr>);
 
 impl RejectionName {
     pub(super) fn of(&self, name: &SmolStr) -> SmolStr {
-        self.0.get_or_init(|| Box::new(LASTING.get(name))).clone()
+        self.of_names(&LASTING, name)
+    }
+
+    fn of_names(&self, names: &LastingNames, name: &SmolStr) -> SmolStr {
+        if let Some(known) = self.0.get() {
+            return known.clone();
+        }
+        match names.get(name) {
+            Some(found) => self.0.get_or_init(|| Box::new(found)).clone(),
+            // The next rejection asks again.
+            None => name.clone(),
+        }
     }
 }
 
@@ -39,23 +50,24 @@ impl LastingNames {
         Self { names: Mutex::new(BTreeSet::new()), most }
     }
 
-    /// The name without a count, or the same with one if there is no room.
-    fn get(&self, name: &SmolStr) -> SmolStr {
+    /// The name without a count, or the same with one if there is no room. `None` while another
+    /// thread asks for a name.
+    fn get(&self, name: &SmolStr) -> Option<SmolStr> {
         let mut names = match self.names.try_lock() {
             Ok(names) => names,
             Err(TryLockError::Poisoned(names)) => names.into_inner(),
             // Not worth a wait. In a forked process, it may be locked for good.
-            Err(TryLockError::WouldBlock) => return name.clone(),
+            Err(TryLockError::WouldBlock) => return None,
         };
         if let Some(known) = names.get(name.as_str()) {
-            return SmolStr::new_static(known);
+            return Some(SmolStr::new_static(known));
         }
         if names.len() >= self.most {
-            return name.clone();
+            return Some(name.clone());
         }
         let lasting: &'static str = Box::leak(name.as_str().into());
         names.insert(lasting);
-        SmolStr::new_static(lasting)
+        Some(SmolStr::new_static(lasting))
     }
 }
 
@@ -84,12 +96,22 @@ mod tests {
     fn names_that_last_are_bounded_and_known_again() {
         let names = LastingNames::new(2);
         let is_counted = |number| {
-            let name = names.get(&long(number));
+            let name = names.get(&long(number)).unwrap();
             assert_eq!(name, long(number));
             name.is_heap_allocated()
         };
         assert_eq!([0, 1, 2, 0, 1, 2].map(is_counted), [false, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn a_name_that_met_another_one_is_counted_only_then() {
+        let (names, name) = (LastingNames::new(1), RejectionName::default());
+        let is_counted = || name.of_names(&names, &long(0)).is_heap_allocated();
+        let locked = names.names.lock().unwrap();
+        assert!(is_counted(), "it does not wait");
+        drop(locked);
+        assert!(!is_counted());
         let _locked = names.names.lock().unwrap();
-        assert!(is_counted(0), "it does not wait");
+        assert!(!is_counted(), "it is known");
     }
 }
