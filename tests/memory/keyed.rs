@@ -11,11 +11,11 @@ use std::{
 use allocation_counter::measure;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{
-    Breaker, Config, Error, KeyedBreakers, KeyedCircuitBreakerLayer, MemoryStore, State,
-    StateStore as _, Trip, Window, registry::KeyedBreakersBuilder,
+    Breaker, Config, Error, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window,
+    registry::KeyedBreakersBuilder,
 };
 
-use super::{alone, attack::resident_kilobytes};
+use super::alone;
 
 type Outcome = Result<(), Infallible>;
 
@@ -65,29 +65,11 @@ fn a_hundred_thousand_open_breakers_take_at_most_a_thousand_bytes_each() {
 }
 
 /// Opens the circuits of this many keys.
-fn open(keys: &KeyedBreakers, count: usize) {
+pub(crate) fn open(keys: &KeyedBreakers, count: usize) {
     for key in 0..count {
         let breaker = keys.get_or_create(&format!("{key}.example.com")).unwrap();
         (0..5).for_each(|_| breaker.try_acquire().unwrap().failure());
     }
-}
-
-/// What the writer keeps of them, and the store, which is in memory as well: some three kilobytes.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_hundred_thousand_open_breakers_with_a_store_are_bounded_too() {
-    const KEYS: usize = 100_000;
-    let _alone = alone();
-    let before = resident_kilobytes();
-    let store = MemoryStore::new();
-    let builder = KeyedBreakers::builder("keys").max_breakers(KEYS).store(store.clone());
-    let keys = builder.build().unwrap();
-    open(&keys, KEYS);
-    tower_breaker::flush_all(Duration::from_secs(60)).unwrap();
-    let each = 1024 * resident_kilobytes().saturating_sub(before) / KEYS;
-    assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), KEYS);
-    println!("with a store: {each} bytes");
-    assert!(each <= 5000, "{each} bytes");
 }
 
 /// Ten thousand invented keys for each breaker of the group.

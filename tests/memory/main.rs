@@ -11,6 +11,8 @@ mod allocations;
 mod attack;
 mod attack_times;
 mod keyed;
+#[cfg(target_os = "linux")]
+mod keyed_stored;
 mod reuse;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,4 +21,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn child_process() {
+    support::child::enter(&[
+        #[cfg(target_os = "linux")]
+        (keyed_stored::OPENER, keyed_stored::open_all),
+    ]);
 }
