@@ -66,7 +66,7 @@
 //! * **has forgotten** what it knew, because it was emptied or an older copy of it has taken over:
 //!   the replicas tell it. Each state has a fence, a number with a random token, and only a state
 //!   with a higher one replaces another. This is noticed within a second.
-//! * **evicts keys**, or the key of a breaker is deleted: what lasts is told again, some ten
+//! * **evicts keys**, or the key of a breaker is deleted: what lasts is sent again, some ten
 //!   seconds later on average. Numbers of fences grow over all breakers, so the next state of a
 //!   breaker whose key is gone follows the last one, also where a replica that starts meanwhile
 //!   does not know it.

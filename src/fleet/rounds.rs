@@ -20,7 +20,7 @@ pub(super) struct FleetRounds {
     /// Whether these are what is left of all of them.
     pub(super) is_of_all: bool,
     /// The breakers of which others have told a state that is older than the one known here. The
-    /// server may have it too: they are told and asked for once it is time to tell again.
+    /// server may have it too: they join again the next time that what lasts is sent again.
     pub(super) outdated: BTreeSet<u64>,
     /// Whether all have been asked for since the server is reached.
     pub(super) are_complete: bool,

@@ -195,8 +195,8 @@ impl Agent {
         Some(Fresh { id, seen, generation, rules, counted, taken: fresh, own })
     }
 
-    /// The server has lost the state that they belong to, or has a newer one: it is told or learned
-    /// first.
+    /// The server has lost the state that they belong to, or has a newer one: first, the breaker
+    /// joins again.
     fn count_again(&mut self, fresh: &Fresh) {
         if let Some(shared) = self.breakers.get_mut(&fresh.id) {
             shared.counts.give_back(fresh.generation, &fresh.taken);
