@@ -71,6 +71,21 @@ fn a_half_open_breaker_is_replaced_only_if_no_closed_one_is_idle() {
 }
 
 #[test]
+fn an_idle_half_open_breaker_is_replaced_before_a_closed_one_that_was_used() {
+    let clock = ManualClock::new();
+    let hosts =
+        KeyedBreakers::builder("hosts").max_breakers(2).clock(clock.clone()).build().unwrap();
+    hosts.get_or_create("used").unwrap();
+    hosts.get("used").unwrap();
+    trip(&hosts.get_or_create("half-open").unwrap());
+    clock.advance(Duration::from_secs(60));
+
+    assert!(hosts.get_or_create("new").is_some());
+    assert!(hosts.get("half-open").is_none());
+    assert!(hosts.get("used").is_some());
+}
+
+#[test]
 fn a_half_open_breaker_is_not_replaced_while_its_probe_is_out() {
     let clock = ManualClock::new();
     let hosts =
