@@ -28,6 +28,7 @@ impl Inbox {
         for request in &waiting {
             content.postpone(request);
         }
+        content.postpone_unawaited();
         drop(content);
         self.wake.notify_one();
         self.departed.notify_all();

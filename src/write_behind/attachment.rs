@@ -168,10 +168,10 @@ impl Attachment {
         take_steps: impl FnOnce(FirstSteps),
     ) -> Self {
         let (inbox, new, announcement) = worker::join(store, name, source, settings, config);
-        let NewEntry { entry, superseded, takes_over, are_any_departing } = new;
+        let NewEntry { entry, superseded, takes_over, is_one_departing } = new;
         let state = if takes_over {
-            FirstState::TakenOver { may_be_preloaded: !are_any_departing }
-        } else if !are_any_departing && restore_preloaded(&inbox, &entry) {
+            FirstState::TakenOver { may_be_preloaded: !is_one_departing }
+        } else if !is_one_departing && restore_preloaded(&inbox, &entry) {
             FirstState::Restored
         } else {
             FirstState::Loaded
@@ -386,12 +386,11 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
 
 /// Has the writer read the snapshot, and waits for it, if there is hope.
 fn load(inbox: &Inbox, entry: &Entry, load_wait: Duration) {
-    let Some(result) = inbox.request_load(entry.id) else { return };
-    // A listener may build a breaker on the writer's own thread: it is restored with the next
-    // batch.
+    // A listener may build a breaker on the writer's own thread.
     if load_wait.is_zero() || inbox.is_this_thread() {
-        return;
+        return inbox.load_later(entry.id);
     }
+    let Some(result) = inbox.request_load(entry.id) else { return };
     if result.recv_timeout(load_wait) == Err(mpsc::RecvTimeoutError::Timeout) {
         inbox.stall(load_wait);
     }

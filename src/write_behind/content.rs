@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     entry::Entry,
+    load_budget::LoadBudget,
     owners::Owners,
     request::{Requests, Wanted, WriterRequest},
     schedule::Schedule,
-    states::Item,
+    states::{Item, ReadState},
 };
 use crate::reply::Replier;
 
@@ -18,6 +19,7 @@ pub(super) struct InboxContent {
     pub(super) schedule: Schedule,
     pub(super) owners: Owners,
     pub(super) requests: Requests,
+    load_budget: LoadBudget,
     /// How many threads that dropped the last breaker wait for the end of the writer.
     pub(super) awaits_end: usize,
     /// Tasks that wait for it. Dropped when it is not coming.
@@ -41,9 +43,9 @@ pub(super) struct NewEntry {
     pub(super) superseded: Option<Arc<Entry>>,
     /// Whether there is a state to take over.
     pub(super) takes_over: bool,
-    /// Whether the last state of some breaker that is gone is not saved yet: then what was read
-    /// from the store may be too old.
-    pub(super) are_any_departing: bool,
+    /// Whether a breaker of the name that is gone is still to be saved, or to be deleted: then what
+    /// was read from the store may be too old.
+    pub(super) is_one_departing: bool,
 }
 
 pub(super) struct Batch {
@@ -67,10 +69,27 @@ impl InboxContent {
         holds_back: bool,
         now: Instant,
     ) -> Option<Instant> {
-        if self.requests.waiting.is_empty() {
-            self.schedule.due(retry_at, holds_back)
-        } else {
-            Some(now)
+        if !self.requests.waiting.is_empty() {
+            return Some(now);
+        }
+        let has_unawaited = self.requests.has_unawaited();
+        let unawaited = has_unawaited.then(|| self.load_budget.rests_until().unwrap_or(now));
+        self.schedule.due(retry_at, holds_back).into_iter().chain(unawaited).min()
+    }
+
+    /// A batch has ended that began then.
+    pub(super) fn end_batch(&mut self, began: Instant, ended: Instant) {
+        if self.requests.end_unawaited() {
+            self.load_budget.spend(began, ended);
+        }
+        self.schedule.pause(ended);
+    }
+
+    /// What no caller waits for is read with the next retry.
+    pub(super) fn postpone_unawaited(&mut self) {
+        let now = Instant::now();
+        for entry in self.requests.take_unawaited() {
+            self.schedule.read_later(entry, now);
         }
     }
 
@@ -80,12 +99,18 @@ impl InboxContent {
         holds_back: bool,
         now: Instant,
     ) -> Batch {
-        let others_wait =
-            !self.requests.waiting.is_empty() || (!holds_back && self.schedule.is_due(now));
+        let reads_unawaited = self.requests.has_unawaited() && self.load_budget.allows(now);
+        let others_wait = !self.requests.waiting.is_empty()
+            || reads_unawaited
+            || (!holds_back && self.schedule.is_due(now));
         if let Some((items, retry_at)) = self.schedule.take_retry(retry_at, others_wait, now) {
             return Batch { items, retry_at: Some(retry_at) };
         }
-        let requested = self.requests.begin_batch();
+        let mut requested = self.requests.begin_batch();
+        if reads_unawaited {
+            let is_unread = |id| self.schedule.read_state(id) == Some(ReadState::Unread);
+            requested.extend(self.requests.begin_unawaited(is_unread));
+        }
         let items = if holds_back {
             self.schedule.take_requested(requested)
         } else {

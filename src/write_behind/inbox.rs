@@ -213,6 +213,29 @@ impl Inbox {
     /// Requests the snapshot of a new entry. `None` if no answer is to be expected: then it is read
     /// with the next retry.
     pub(super) fn request_load(&self, entry: EntryId) -> Option<mpsc::Receiver<()>> {
+        let mut content = self.content_to_load(entry)?;
+        // Not earlier: many breakers may be built while the store does not answer.
+        let (reply, result) = mpsc::sync_channel(1);
+        content.requests.waiting.push(WriterRequest { entry, wanted: Wanted::Load(reply) });
+        drop(content);
+        self.wake.notify_one();
+        Some(result)
+    }
+
+    /// Has the snapshot of a new entry read. No caller waits for it.
+    pub(super) fn load_later(&self, entry: EntryId) {
+        let Some(mut content) = self.content_to_load(entry) else { return };
+        let is_first = content.requests.read_unawaited(entry);
+        drop(content);
+        // Otherwise the writer knows when it has something to do.
+        if is_first {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The content, if the store is expected to answer. If not, the snapshot of this entry is read
+    /// with the next retry.
+    fn content_to_load(&self, entry: EntryId) -> Option<MutexGuard<'_, InboxContent>> {
         self.starter.retry();
         let has_writer = !self.starter.waits() && !self.is_forked();
         let mut content = self.content();
@@ -222,12 +245,7 @@ impl Inbox {
             content.schedule.read_later(entry, now);
             return None;
         }
-        // Not earlier: many breakers may be built while the store does not answer.
-        let (reply, result) = mpsc::sync_channel(1);
-        content.requests.waiting.push(WriterRequest { entry, wanted: Wanted::Load(reply) });
-        drop(content);
-        self.wake.notify_one();
-        Some(result)
+        Some(content)
     }
 
     /// Takes new settings for an entry.

@@ -123,6 +123,7 @@
 //! | `sweep` | looks for what has expired |
 //! | `maintenance` | what is done between batches and while idle |
 //! | `request` | what callers ask the writer for |
+//! | `load_budget` | how much the writer reads that no caller waits for |
 //! | `gauges` | when gauges are recorded |
 //! | `listener_thread` | a thread that calls listeners where the writer's cannot |
 //! | `content`, `inbox` | what all threads share: under its lock, and around it |
@@ -161,6 +162,7 @@ mod lanes;
 mod last_state;
 mod listener_thread;
 mod load;
+mod load_budget;
 mod maintenance;
 #[cfg(feature = "keyed")]
 mod names;

@@ -115,6 +115,11 @@ impl Owners {
         self.members(entry).any(|member| member.lives() && !member.is(entry))
     }
 
+    /// Whether a breaker of the name is gone, and what is stored of it is still to be changed.
+    pub(super) fn has_departing(&self, entry: &Entry) -> bool {
+        self.members(entry).any(|member| !member.lives())
+    }
+
     /// The entry whose breaker owns the name.
     pub(super) fn owner(&self, entry: &Entry) -> Option<&Arc<Entry>> {
         let owner = self.members(entry).filter(|member| member.lives()).last();

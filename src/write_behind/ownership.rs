@@ -85,10 +85,10 @@ impl InboxContent {
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
     ) -> NewEntry {
-        let are_any_departing = self.schedule.departing() > 0;
         let entry = self.schedule.insert(settings, make_entry);
         let joined = self.owners.join(&entry, SystemTime::now);
         let takes_over = !matches!(joined, Joined::Alone);
+        let is_one_departing = takes_over && self.owners.has_departing(&entry);
         let superseded = match joined {
             Joined::Alone => None,
             Joined::Superseded(other) => {
@@ -103,7 +103,7 @@ impl InboxContent {
                 None
             }
         };
-        NewEntry { entry, superseded, takes_over, are_any_departing }
+        NewEntry { entry, superseded, takes_over, is_one_departing }
     }
 
     /// A new entry reads a snapshot that was not read yet, or that it must not overwrite, by

@@ -24,7 +24,8 @@ pub(super) struct WriterRequest {
 }
 
 pub(super) enum Wanted {
-    /// Read the snapshot. The caller waits for the attempt, whether or not it succeeds.
+    /// Read the snapshot. The caller waits for the attempt, whether or not it succeeds. (What no
+    /// caller waits for [comes later](Requests::read_unawaited).)
     Load(SyncSender<()>),
     /// Save the newest state.
     Flush(Box<dyn FnOnce(Result<(), FlushError>) + Send>),
@@ -48,6 +49,9 @@ pub(super) type HistorySlot = OwnedSemaphorePermit;
 /// The most requests for histories of one store that wait. Anyone may ask an admin service, and a
 /// store may be slow.
 pub(super) const MOST_HISTORIES: usize = 1000;
+
+/// The most snapshots that no caller waits for in a batch. Callers that wait are served after each.
+const MOST_UNAWAITED: usize = 512;
 
 /// The slots of a store.
 pub(super) struct HistorySlots(Arc<Semaphore>);
@@ -130,6 +134,10 @@ impl WriterRequest {
 pub(super) struct Requests {
     /// For the next batch.
     pub(super) waiting: Vec<WriterRequest>,
+    /// Entries whose snapshots are to be read, without a caller that waits.
+    unawaited: VecDeque<EntryId>,
+    /// Whether the batch under way reads some of these.
+    reads_unawaited: bool,
     /// Those that the batch under way answers.
     pub(super) in_flight: Vec<WriterRequest>,
     /// Histories to be read.
@@ -145,9 +153,45 @@ impl Requests {
 
     /// Makes what waits part of a batch, and returns the entries.
     pub(super) fn begin_batch(&mut self) -> Vec<EntryId> {
+        self.reads_unawaited = false;
         self.in_flight = mem::take(&mut self.waiting);
         self.in_flight.retain(|request| !request.is_abandoned());
         self.in_flight.iter().map(|request| request.entry).collect()
+    }
+
+    /// Has a snapshot read, without a caller that waits. Returns whether it is the first one.
+    pub(super) fn read_unawaited(&mut self, entry: EntryId) -> bool {
+        self.unawaited.push_back(entry);
+        self.unawaited.len() == 1
+    }
+
+    pub(super) fn has_unawaited(&self) -> bool {
+        !self.unawaited.is_empty()
+    }
+
+    /// Makes up to [`MOST_UNAWAITED`] of the entries that no caller waits for part of the batch
+    /// that has begun. Those that are not `unread` any more are forgotten.
+    pub(super) fn begin_unawaited(&mut self, unread: impl Fn(EntryId) -> bool) -> Vec<EntryId> {
+        let mut entries = Vec::new();
+        while entries.len() < MOST_UNAWAITED
+            && let Some(entry) = self.unawaited.pop_front()
+        {
+            if unread(entry) {
+                entries.push(entry);
+            }
+        }
+        self.reads_unawaited = !entries.is_empty();
+        entries
+    }
+
+    /// Whether the batch that ends has read snapshots that no caller waits for.
+    pub(super) fn end_unawaited(&mut self) -> bool {
+        mem::take(&mut self.reads_unawaited)
+    }
+
+    /// Takes the entries that no caller waits for.
+    pub(super) fn take_unawaited(&mut self) -> VecDeque<EntryId> {
+        mem::take(&mut self.unawaited)
     }
 
     /// Begins to read the next history.

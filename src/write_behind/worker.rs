@@ -163,6 +163,7 @@ impl Worker {
     }
 
     fn run_batch(&mut self, Batch { mut items, retry_at }: Batch) {
+        let began = Instant::now();
         let Self { inbox, client, .. } = self;
         let mut outcome = caught(|| batch::run(client, &inbox.preload, &mut items))
             .unwrap_or_else(|panic| BatchReport::panicked(&panic, &mut items));
@@ -172,7 +173,7 @@ impl Worker {
             outcome.probe(client, &entry);
         }
         self.maintenance.trim_later(mem::take(&mut outcome.to_trim));
-        self.conclude(&items, &outcome, retry_at);
+        self.conclude(&items, &outcome, retry_at, began);
     }
 
     /// Runs what else waits after each batch, also if the next one is due.
@@ -189,14 +190,20 @@ impl Worker {
 
     /// Takes in the results of a batch: the entries first, then the store's health, and at last the
     /// callers that wait.
-    fn conclude(&self, items: &[Item], outcome: &BatchReport, retry_at: Option<Instant>) {
+    fn conclude(
+        &self,
+        items: &[Item],
+        outcome: &BatchReport,
+        retry_at: Option<Instant>,
+        began: Instant,
+    ) {
         let inbox = &*self.inbox;
         let now = Instants::read();
         let mut content = inbox.content();
         let gone: Vec<_> =
             items.iter().flat_map(|item| content.conclude(item, now.instant)).collect();
+        content.end_batch(began, now.instant);
         let schedule = &mut content.schedule;
-        schedule.pause(now.instant);
         let ends_retry = retry_at.is_some_and(|at| outcome.is_outage() || schedule.has_retried(at));
         let report = outcome.is_conclusive().then(|| outcome.report(schedule.has_failed()));
         let change = report

@@ -24,6 +24,7 @@ mod schedule;
 mod single_entry;
 mod sweep;
 mod threads;
+mod unawaited;
 
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},

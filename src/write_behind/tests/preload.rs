@@ -226,6 +226,36 @@ fn a_last_state_that_waits_for_the_store_wins() {
     assert_eq!(again.state(), "new");
 }
 
+/// In a group of breakers by key, clients may invent keys, so that there are always some that are
+/// gone.
+#[test]
+fn breakers_of_other_names_that_are_gone_change_nothing_about_what_was_read() {
+    let wait = Duration::from_millis(50);
+    let hasty = Settings { drop_wait: wait, load_wait: wait, ..patient() };
+    let finds_what_was_read = || {
+        let store = Faulty::new(Fault::None);
+        store.put("a", "stored");
+        let gone = Breaker::new("closed");
+        let attached = attach(&store, "gone", &gone, &hasty);
+        let mut crowd = Crowd::new(&store);
+        crowd.until_all_is_read();
+        store.set(Fault::Hangs);
+        let calls = store.calls.load(SeqCst);
+        crowd.attached[0].1.marker().transition();
+        until("the store hangs", || store.calls.load(SeqCst) > calls);
+        gone.change("new");
+        let inbox = Arc::clone(attached.inbox());
+        drop(attached);
+        assert_eq!(inbox.content().schedule.departing(), 1, "its last state waits");
+        let breaker = Breaker::new("closed");
+        let _attached = attach(&store, "a", &breaker, &hasty);
+        let found = breaker.state();
+        store.set(Fault::None);
+        found == "stored"
+    };
+    assert!((0..ROUNDS).any(|_| finds_what_was_read()), "the store was always asked");
+}
+
 #[test]
 fn an_unreadable_preloaded_snapshot_is_left_to_the_writer() {
     let store = Faulty::new(Fault::None);
