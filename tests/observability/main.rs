@@ -93,7 +93,7 @@ const SHOWN: [&str; 10] = [
     "circuit_breaker_unrecorded_calls_total{name=\"tenants\"} > 0",
 ];
 
-/// The same about the fleet, if there is one.
+/// What is shown about the fleet, if there is one.
 const SHOWN_BY_FLEET: [&str; 2] =
     ["circuit_breaker_fleet_joined > 0", "circuit_breaker_fleet_replicas > 0"];
 

@@ -229,7 +229,7 @@ impl Cell {
         }
     }
 
-    /// The same for one of the same epoch that is not counted [until the newest bucket
+    /// Records a success of the same epoch without the lock, unless it is counted [until the newest bucket
     /// ends](SuccessState::defers_in_bucket).
     #[expect(clippy::inline_always, reason = "its caller would save the same registers once more")]
     #[inline(always)]

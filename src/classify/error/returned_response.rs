@@ -12,7 +12,7 @@ enum Watched {
     Nothing,
     /// The poll of a call. No breaker has answered in it, or another one has passed a response on.
     Poll,
-    /// The same, and a breaker has answered with a response of this type.
+    /// The poll of a call in which a breaker has answered with a response of this type.
     Answer(&'static str),
 }
 

@@ -41,7 +41,7 @@ struct Fresh {
     generation: u64,
     rules: Vec<Rule>,
     counted: Vec<(RuleKey, Tally)>,
-    /// The same, as it was taken from the ledger.
+    /// What was counted, as it was taken from the ledger.
     taken: Vec<Tally>,
     /// What is in this replica's own window of each rule.
     own: Vec<Tally>,

@@ -261,7 +261,7 @@ fn slow_successes_are_seen() {
     });
 }
 
-/// The same for what has happened when.
+/// No fault changes when something has happened.
 #[test]
 fn a_time_window_without_failures_recovers() {
     with_each_fault("bad_counter::a_time_window_without_failures_recovers", |trap, fault| {

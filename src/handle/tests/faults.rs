@@ -56,7 +56,7 @@ pub(super) fn with_each_fault(test: &str, check: impl Fn(&'static Trap, &(dyn Fn
     with_each_of(&FAULTS, test, check);
 }
 
-/// The same with some faults.
+/// Runs a check with each of these faults, one after the other.
 pub(super) fn with_each_of(
     faults: &[Fault],
     test: &str,

@@ -310,7 +310,7 @@ impl KeyedBreakers {
         self.table.with_new(missing, work)
     }
 
-    /// The same, if another call has created it meanwhile.
+    /// Passes the breaker of such a key to the closure, if another call has created it meanwhile.
     pub(crate) fn with_late<T>(
         &self,
         missing: &Missing,

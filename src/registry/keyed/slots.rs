@@ -82,7 +82,7 @@ impl<B: Occupant, S> Slots<B, S> {
         self.entries.with(key, |entry| work(entry.touch()))
     }
 
-    /// The same, and gives the closure back if there is none.
+    /// Passes the breaker of a key to the closure, or gives the closure back if there is none.
     #[inline]
     pub(super) fn try_with<T, W: FnOnce(&B) -> T>(
         &self,
@@ -138,7 +138,7 @@ impl<B: Occupant, S> Slots<B, S> {
         Insertion::Full
     }
 
-    /// The same, but replaces none.
+    /// Makes the breaker of a key, if it has none and there is room. Replaces none.
     pub(super) fn insert_if_room<N>(
         &self,
         key: HashedRef<'_>,

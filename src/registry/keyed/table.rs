@@ -184,7 +184,7 @@ impl Table {
         breaker
     }
 
-    /// The same, and creates it if there is none and there is room.
+    /// The breaker of such a key. Creates it if there is none and there is room.
     pub(super) fn with_new<T>(
         &self,
         missing: &Missing,

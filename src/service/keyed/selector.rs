@@ -27,7 +27,7 @@ pub(in crate::service) enum KeyedAdmission {
     ByBreaker(Permit),
     WithoutBreaker(Missing),
     Unrecorded,
-    /// The same, because the group is full: further in, it is recognized by its key.
+    /// Unrecorded, because the group is full: further in, it is recognized by its key.
     WithoutRoom(KeyMark),
 }
 

@@ -145,7 +145,7 @@ pub(super) fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
     lock_within(folder, MAX_LOCK_WAIT)
 }
 
-/// The same, without waiting until another handle releases it.
+/// Takes the lock, without waiting until another handle releases it.
 pub(super) fn lock_data_file_now(folder: &Path) -> io::Result<Option<File>> {
     lock_within(folder, Duration::ZERO)
 }

@@ -100,7 +100,7 @@ fn a_last_state_that_waits_is_taken_over_and_is_older_than_what_comes_after() {
     assert_eq!(ids(owners.departed_before(&d)), [c.id, b.id]);
 }
 
-/// The same as a list, oldest first, with whether each one is gone.
+/// The lists hold the entries of each name, those that live and those that are gone.
 #[test]
 fn random_lives_agree_with_a_list() {
     let mut random = fastrand::Rng::with_seed(7);
@@ -120,6 +120,7 @@ fn random_lives_agree_with_a_list() {
                 owners.join(&entry, || UNIX_EPOCH);
                 assert_eq!(owners.before(&entry).map(|it| it.id), last.map(|last| last.id));
                 owners.settle(&entry);
+                assert_eq!(owners.has_departing(&entry), !departing.is_empty());
                 living.push(entry);
             }
             3..6 => {
