@@ -111,6 +111,7 @@ mod entry;
 mod error;
 mod file;
 mod history_store;
+mod lock;
 mod memory;
 mod open;
 mod path;

@@ -157,10 +157,11 @@ impl Inbox {
         }
         let now = Instant::now();
         let prospects = self.prospects(entry, now);
-        // For later attempts, the breaker itself is gone.
-        let has_state = prospects.can_save && prospects.is_read && entry.keep_last_state();
-        let may_stay = has_state && prospects.has_room;
         let answers = prospects.store != Outlook::DoesNotAnswer;
+        let can_keep = prospects.can_save && prospects.is_read && (answers || prospects.has_room);
+        // For later attempts, the breaker itself is gone.
+        let has_state = can_keep && entry.keep_last_state();
+        let may_stay = has_state && prospects.has_room;
         if !prospects.can_save || (!answers && !may_stay) {
             let is_last = self.forget(entry);
             return if answers { Left::Forgotten { is_last } } else { Left::Waiting };

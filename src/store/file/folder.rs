@@ -20,6 +20,7 @@ use crate::{
     store::{
         durable::{sync_folder, sync_parents},
         error::StoreError,
+        lock::{LOCK_WAIT, lock_within},
         path::{self, FileIdentity},
     },
     sync::{log, std_lock},
@@ -68,14 +69,14 @@ struct Names {
 }
 
 impl Folder {
-    /// Creates the folder if necessary, and takes its lock without waiting.
+    /// Creates the folder if necessary, and takes its lock.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed =
             |error: io::Error| StoreError::Unavailable(path::describe(path, &error).into());
         fs::create_dir_all(path).map_err(failed)?;
         let (base, handle) = base_of(path).map_err(failed)?;
         let lock = open_lock(&base.join(LOCK)).map_err(failed)?;
-        match lock.as_ref().map_or(Ok(()), File::try_lock) {
+        match lock.as_ref().map_or(Ok(()), |file| lock_within(file, LOCK_WAIT)) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(path::held(path, "FileStore")),
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {

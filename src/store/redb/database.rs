@@ -22,6 +22,7 @@ use crate::{
     store::{
         durable::{sync_folder, sync_parents},
         error::StoreError,
+        lock::{LOCK_WAIT, lock_within},
         path::{self, FileIdentity},
         release::{release, release_kept},
     },
@@ -232,7 +233,7 @@ impl Database {
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(self.file()).map_err(Failure::Io)?;
         // redb takes this lock too, but goes on without locks where there are none.
-        match file.try_lock() {
+        match lock_within(&file, LOCK_WAIT) {
             Ok(()) => file.unlock().map_err(Failure::Io)?,
             Err(TryLockError::WouldBlock) => {
                 return Err(::redb::Error::DatabaseAlreadyOpen.into());

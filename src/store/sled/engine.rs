@@ -9,7 +9,17 @@ use super::{failure::Failure, folder, pool};
 /// Bytes of pages that sled may keep in memory. Its default of a gigabyte is far too much here.
 const CACHE_BYTES: u64 = 16 << 20;
 
+/// Opens a database. If it is held, waits a moment for its release.
 pub(super) fn open(folder: &Path) -> Result<Db, Failure> {
+    match try_open(folder) {
+        Err(failure) if failure.is_held() && folder::lock_data_file(folder).is_ok() => {
+            try_open(folder)
+        }
+        opened => opened,
+    }
+}
+
+fn try_open(folder: &Path) -> Result<Db, Failure> {
     pool::prepare()?;
     let config = Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let opened = Failure::catch(|| {

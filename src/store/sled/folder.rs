@@ -4,14 +4,14 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     store::{
         aside::{self, names_in},
         error::StoreError,
+        lock::{LOCK_WAIT, lock_within},
         path,
     },
     sync::log,
@@ -37,12 +37,6 @@ pub(super) const UNSYNCED: &str = "unsynced";
 
 /// The subfolder of the histories, in the folder of the snapshots.
 pub(super) const HISTORIES: &str = "history";
-
-/// How long to wait for the lock, which usually takes less than a millisecond. The limit is a time
-/// and not a number of pauses, which take far longer on a busy machine: another process may hold
-/// the folder, and a store that does not answer for a second counts as hung.
-const MAX_LOCK_WAIT: Duration = Duration::from_millis(300);
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// Moves a corrupt folder to `<folder>.corrupt-<seconds since 1970>`, returns the new path, and
 /// removes the oldest of the folders moved earlier if there are too many.
@@ -142,29 +136,23 @@ pub(super) fn wait_for_lock_release(folder: &Path) {
 /// Takes the same lock as sled, so that a folder in use is never moved. sled's lock outlives its
 /// handle for a moment: tasks in its thread pool keep the file open.
 pub(super) fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
-    lock_within(folder, MAX_LOCK_WAIT)
+    lock_file_within(folder, LOCK_WAIT)
 }
 
 /// Takes the lock, without waiting until another handle releases it.
 pub(super) fn lock_data_file_now(folder: &Path) -> io::Result<Option<File>> {
-    lock_within(folder, Duration::ZERO)
+    lock_file_within(folder, Duration::ZERO)
 }
 
-fn lock_within(folder: &Path, longest: Duration) -> io::Result<Option<File>> {
+fn lock_file_within(folder: &Path, longest: Duration) -> io::Result<Option<File>> {
     let file = match OpenOptions::new().read(true).write(true).open(folder.join(DATA_FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if start.elapsed() >= longest => {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
-        }
+    match lock_within(&file, longest) {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
     }
 }

@@ -60,12 +60,15 @@ fn last_states_wait_for_a_store_that_hangs_as_far_as_there_is_room() {
     living.marker().transition();
     until("the store hangs", || !living.health().is_healthy());
     let began = Instant::now();
+    let mut encoded = 0;
     for (breaker, attached) in breakers {
         breaker.change("last");
         drop(attached);
         // The announcement may be just at this one.
         until("the breaker itself is not kept", || Arc::strong_count(&breaker) == 1);
+        encoded += breaker.encoded.load(SeqCst);
     }
+    assert_eq!(encoded, ROOM, "no others are kept");
     assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
     assert_eq!(departing(&store), ROOM);
     store.set(Fault::None);

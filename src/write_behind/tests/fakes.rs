@@ -88,6 +88,7 @@ impl Settings {
 pub(crate) struct Breaker {
     state: Mutex<State>,
     pub(crate) restores: AtomicUsize,
+    pub(crate) encoded: AtomicUsize,
     pub(crate) health: Mutex<Vec<StoreHealth>>,
 }
 
@@ -106,6 +107,7 @@ impl Breaker {
         Arc::new(Self {
             state: Mutex::new(state),
             restores: AtomicUsize::new(0),
+            encoded: AtomicUsize::new(0),
             health: Mutex::default(),
         })
     }
@@ -148,6 +150,7 @@ impl Breaker {
 
 impl SnapshotSource for Breaker {
     fn encode(&self) -> Option<EncodedSnapshot> {
+        self.encoded.fetch_add(1, SeqCst);
         Some(EncodedSnapshot::whole(self.state().into_bytes(), None))
     }
 

@@ -1,6 +1,6 @@
 //! Stores in folders that are invalid, held by another process, or removed.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::mpsc, thread, time::Duration};
 
 use tower_breaker::store::{SaveEntry, StoreError};
 
@@ -43,6 +43,24 @@ pub(super) fn a_folder_that_is_held_is_taken_over_once_it_is_free<S: FolderStore
     until_released(&second);
     assert_eq!(second.load("key").unwrap().as_deref(), Some(b"first".as_slice()));
     assert_eq!(names_in(parent), ["state"], "a held folder is not a corrupt one");
+}
+
+/// As by a program that another thread is just starting.
+pub(super) fn a_folder_that_is_held_for_a_moment_is_waited_for<S: FolderStore>(parent: &Path) {
+    let folder = parent.join("state");
+    let first = S::open_at(&folder).unwrap();
+    first.save(&SaveEntry::new("key", "first")).unwrap();
+    let second = S::open_at(&folder.join("../state")).unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            has_begun.recv().unwrap();
+            thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        begun.send(()).unwrap();
+        assert_eq!(second.load("key").unwrap().as_deref(), Some(b"first".as_slice()));
+    });
 }
 
 pub(super) fn a_folder_that_was_removed_is_noticed_and_created_again<S: FolderStore>(

@@ -104,6 +104,7 @@ macro_rules! folder_contract {
                 a_path_that_can_never_work_is_refused
                 opening_creates_nothing
                 a_folder_that_is_held_is_taken_over_once_it_is_free
+                a_folder_that_is_held_for_a_moment_is_waited_for
                 a_folder_that_was_removed_is_noticed_and_created_again
                 histories_in_a_folder_that_was_removed_start_empty
             );
