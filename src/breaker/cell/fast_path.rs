@@ -229,8 +229,8 @@ impl Cell {
         }
     }
 
-    /// Records a success of the same epoch without the lock, unless it is counted [until the newest bucket
-    /// ends](SuccessState::defers_in_bucket).
+    /// Records a success of the same epoch without the lock, unless it is counted [until the newest
+    /// bucket ends](SuccessState::defers_in_bucket).
     #[expect(clippy::inline_always, reason = "its caller would save the same registers once more")]
     #[inline(always)]
     pub(in crate::breaker) fn try_record_success_by_time(
