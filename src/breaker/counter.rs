@@ -11,6 +11,12 @@
 //! thread that was held up in between does not reach the next epoch. (A tag recurs after 16 million
 //! epochs; for an error, all of them would have to pass within those two instructions.)
 //!
+//! A counter for each thread that this thread alone writes would do without the compare-and-swap,
+//! which is nearly all that such a success costs. But then a thread could not be kept from counting
+//! after the counters were read, and before the state that follows from that is published: its
+//! success would be lost, although its next call still finds the circuit closed. To exclude that,
+//! each success would need a full fence, which costs as much.
+//!
 //! The base is such that the counter is full after a number of successes that the rules choose.
 
 use crate::sync::{AtomicU64, Ordering};

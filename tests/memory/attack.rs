@@ -251,7 +251,7 @@ fn ten_million_invented_keys_fill_neither_memory_nor_sled_and_push_out_no_good_k
         let folder = tempfile::tempdir().unwrap();
         // A kilobyte for each key would be 9 GB; sled itself keeps more over so long a run. See
         // `KeyedBreakers`.
-        let most_grown = Growth { in_all: 256_000, after_warm_up: 64_000 };
+        let most_grown = Growth { in_all: 128_000, after_warm_up: 64_000 };
         let attack = Attack { keys, max_breakers: 10_000, invented, has_rates, most_grown };
         let store = SledStore::open(folder.path().join("state")).unwrap();
         attack.run(&Attacked { store, folder: Some(folder.path()), counted_each: keys / 100 });

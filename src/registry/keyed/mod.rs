@@ -66,8 +66,10 @@ use crate::{
 ///
 /// With many invented keys, a process grows by more than its breakers take, since they come and go
 /// while others are read and saved. With the default of 10,000 breakers and a sled store, ten
-/// million such keys add some 160 MB within the first million and less than 30 MB after that; a
-/// test holds them to 256 MB in all.
+/// million such keys add some 45 MB, of which 10 MB after the first million; a test holds them to
+/// 128 MB. The store's thread takes one or two hundredths of a processor meanwhile. Calls of other
+/// keys that take 20 us or more have the same 99th percentile as beside as much work that is not
+/// this crate's, within a tenth (measured by another test).
 ///
 /// "Lately" means: since about as many other keys got a breaker as the group may have. A key that
 /// is called less often than that is forgotten between its calls, with its failures, and its
