@@ -235,7 +235,7 @@ fn both_sides_of_a_partition_decide_alone_and_agree_afterwards() {
     assert_eq!(first.state(), State::ForcedOpen);
     proxy.heal();
     reaches(&[&first, &second], State::Closed);
-    assert_eq!(second.fleet_health(), FleetHealth::Joined);
+    joined(&second);
 }
 
 #[needs::programs("redis-server")]
