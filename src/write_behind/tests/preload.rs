@@ -49,6 +49,14 @@ impl Crowd {
         panic!("it was never read at once");
     }
 
+    /// Has the store hang, with a save under way.
+    fn until_it_hangs(&self) {
+        self.store.set(Fault::Hangs);
+        let calls = self.store.calls.load(SeqCst);
+        self.attached[0].1.marker().transition();
+        until("the store hangs", || self.store.calls.load(SeqCst) > calls);
+    }
+
     /// Visits one that is found without asking the store, and gives it a new state. Returns its
     /// name.
     fn visit_what_was_read(&mut self, kind: &str, state: &str) -> String {
@@ -212,10 +220,7 @@ fn a_last_state_that_waits_for_the_store_wins() {
     let attached = attach(&store, "a", &breaker, &hasty);
     let mut crowd = Crowd::new(&store);
     crowd.until_all_is_read();
-    store.set(Fault::Hangs);
-    let calls = store.calls.load(SeqCst);
-    crowd.attached[0].1.marker().transition();
-    until("the store hangs", || store.calls.load(SeqCst) > calls);
+    crowd.until_it_hangs();
     breaker.change("new");
     drop(attached);
     let again = Breaker::new("closed");
@@ -239,10 +244,7 @@ fn breakers_of_other_names_that_are_gone_change_nothing_about_what_was_read() {
         let attached = attach(&store, "gone", &gone, &hasty);
         let mut crowd = Crowd::new(&store);
         crowd.until_all_is_read();
-        store.set(Fault::Hangs);
-        let calls = store.calls.load(SeqCst);
-        crowd.attached[0].1.marker().transition();
-        until("the store hangs", || store.calls.load(SeqCst) > calls);
+        crowd.until_it_hangs();
         gone.change("new");
         let inbox = Arc::clone(attached.inbox());
         drop(attached);
