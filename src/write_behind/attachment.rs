@@ -171,7 +171,7 @@ impl Attachment {
         let NewEntry { entry, superseded, takes_over, is_one_departing } = new;
         let state = if takes_over {
             FirstState::TakenOver { may_be_preloaded: !is_one_departing }
-        } else if !is_one_departing && restore_preloaded(&inbox, &entry) {
+        } else if restore_preloaded(&inbox, &entry) {
             FirstState::Restored
         } else {
             FirstState::Loaded

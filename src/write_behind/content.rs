@@ -43,8 +43,8 @@ pub(super) struct NewEntry {
     pub(super) superseded: Option<Arc<Entry>>,
     /// Whether there is a state to take over.
     pub(super) takes_over: bool,
-    /// Whether a breaker of the name that is gone is still to be saved, or to be deleted: then what
-    /// was read from the store may be too old.
+    /// Whether one that is gone is still to be saved, or to be deleted: then what was read from the
+    /// store may be too old.
     pub(super) is_one_departing: bool,
 }
 

@@ -14,6 +14,9 @@ const BURST: Duration = Duration::from_secs(2);
 /// The reciprocal of the share of the time that the work may take from then on.
 const SHARE: u32 = 4;
 
+/// However long a store took for one batch, what comes next is not held up for longer.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
 /// A leaky bucket: work fills it, and time empties it.
 #[derive(Default)]
 pub(super) struct LoadBudget {
@@ -39,7 +42,8 @@ impl LoadBudget {
         let before = self.at.unwrap_or(began);
         let emptied = ended.saturating_duration_since(before) / SHARE;
         let took = ended.saturating_duration_since(began);
-        self.used = self.used.saturating_sub(emptied).saturating_add(took);
+        let used = self.used.saturating_sub(emptied).saturating_add(took);
+        self.used = used.min(BURST + LONGEST_REST / SHARE);
         self.at = Some(ended);
     }
 }
@@ -80,6 +84,16 @@ mod tests {
         work_for(&mut budget, began, Duration::from_secs(20));
         let later = began + Duration::from_secs(40);
         assert_eq!(work_for(&mut budget, later, Duration::from_secs(2)), Duration::from_secs(2));
+    }
+
+    /// As one call to a store that hangs for a while.
+    #[test]
+    fn the_longest_work_is_followed_by_a_short_rest() {
+        let (mut budget, began) = (LoadBudget::default(), Instant::now());
+        let ended = began + Duration::from_secs(600);
+        budget.spend(began, ended);
+        assert_eq!(budget.rests_until(), Some(ended + LONGEST_REST));
+        assert!(budget.allows(ended + LONGEST_REST));
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn the_writer_rests_after_long_work_and_serves_callers_that_wait() {
     assert_eq!(group.batch(began, LONG_WORK), 512);
     let now = began + LONG_WORK;
     let due = group.due(now).unwrap();
-    assert!(due > now + LONG_WORK, "{:?}", due - now);
+    assert!(due > now, "it rests");
     assert_eq!(group.batch(now, Duration::ZERO), 0, "it rests");
 
     let (reply, _answer) = mpsc::sync_channel(1);
