@@ -1,7 +1,7 @@
 //! Snapshots that no caller waits for.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering::SeqCst, mpsc},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use super::{
         keys,
         request::{Wanted, WriterRequest},
     },
-    fakes::{Breaker, Settings},
+    fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, patient, until},
 };
 
 const LONG_WORK: Duration = Duration::from_secs(10);
@@ -94,4 +94,48 @@ fn what_is_to_be_read_is_read_with_a_retry_once_the_store_does_not_answer() {
     let retry = group.content.take_batch(Some(now), true, Instant::now());
     assert_eq!((retry.items.len(), retry.retry_at), (3, Some(now)));
     assert_eq!(group.content.take_batch(None, false, now).items.len(), 0);
+}
+
+/// Breakers that are built without a wait, on a store for which there is nothing else to do.
+fn idle() -> Settings {
+    let never = LONG * 100;
+    Settings { load_wait: Duration::ZERO, sweep: (never, never), verify: never, ..patient() }
+}
+
+/// By itself, it looks for work every five seconds.
+#[test]
+fn the_writer_is_woken_to_read() {
+    let is_restored_at_once = || {
+        let store = Faulty::new(Fault::None);
+        let _other = attach(&store, "other", &Breaker::new("closed"), &idle());
+        until("the writer sleeps", || store.loads.load(SeqCst) == 1);
+        std::thread::sleep(Duration::from_millis(50));
+        store.put("a", "open");
+        let (breaker, began) = (Breaker::new("closed"), Instant::now());
+        let _attached = attach(&store, "a", &breaker, &idle());
+        until("it is restored", || breaker.state() == "open");
+        began.elapsed() < Duration::from_secs(2)
+    };
+    // A machine may be too slow for that, but not always.
+    assert!((0..5).any(|_| is_restored_at_once()));
+}
+
+#[test]
+fn what_waits_when_the_store_stops_to_answer_is_read_with_the_retry() {
+    let store = Faulty::new(Fault::None);
+    let other = attach(&store, "other", &Breaker::new("closed"), &idle());
+    until("the writer sleeps", || store.loads.load(SeqCst) == 1);
+    store.set(Fault::Hangs);
+    let calls = store.calls.load(SeqCst);
+    other.marker().transition();
+    until("the store hangs", || store.calls.load(SeqCst) > calls);
+    store.put("a", "open");
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &idle());
+    let inbox = attached.inbox();
+    assert!(inbox.content().requests.has_unawaited());
+    inbox.stall(LONG);
+    assert!(!inbox.content().requests.has_unawaited());
+    store.set(Fault::None);
+    until("it is restored", || breaker.state() == "open");
 }
