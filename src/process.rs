@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forked_process_goes_on_with_another_copy_of_what_is_locked_for_ever() {
+    fn a_forked_process_goes_on_with_another_copy_of_what_is_locked_forever() {
         let numbers = EachProcess::new([const { Mutex::new(0) }; COPIES]);
         let mut parents = numbers.claim().unwrap();
         *parents = 1;

@@ -276,11 +276,20 @@ impl EventDispatcher {
         result
     }
 
+    /// Whether a listener or a subscriber hears of events.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.listeners.is_some() || self.channel().is_some()
+    }
+
+    fn channel(&self) -> Option<&EventChannel> {
+        self.seldom.get()?.channel.get()
+    }
+
     pub(super) fn dispatch(&self, event: Event) {
         for listener in self.listeners.iter().flat_map(|listeners| &listeners.all) {
             self.contain("a listener", || listener.call(&event));
         }
-        if let Some(channel) = self.seldom.get().and_then(|seldom| seldom.channel.get()) {
+        if let Some(channel) = self.channel() {
             self.contain("the task of a subscriber", || channel.send(event));
         }
     }

@@ -134,6 +134,10 @@ impl SnapshotSource for EventDispatcher {
         own.unwrap_or_else(|| save_settings(&Config::default()))
     }
 
+    fn has_listeners(&self) -> bool {
+        self.is_listened_to()
+    }
+
     fn store_health(&self, health: &StoreHealth) {
         self.dispatch(Event::Store(StoreEvent {
             name: self.name.as_str().into(),

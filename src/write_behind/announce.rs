@@ -83,8 +83,12 @@ impl Inbox {
 
     /// Tells the listeners of a new breaker how the store is.
     pub(super) fn announce_to_new(&self, entry: &Arc<Entry>) {
+        let (is_healthy, epoch) = {
+            let health = self.monitor.health();
+            (health.is_healthy(), health.epoch())
+        };
         // Listeners begin with a healthy store.
-        if !self.monitor.health().is_healthy() && !self.notify(Some(entry)) {
+        if !is_healthy && !entry.skip_announcement(epoch) && !self.notify(Some(entry)) {
             self.announce_to(entry);
         }
     }

@@ -18,6 +18,12 @@ struct LastAnnounced {
 }
 
 impl Announced {
+    /// There is no listener that would have to hear of a change.
+    pub(super) fn skip(&self, epoch: u64) {
+        let mut announced = std_lock(&self.0);
+        announced.epoch = epoch.max(announced.epoch);
+    }
+
     /// Has `call` tell the listeners of a change, unless they know of a later one. `newest` reads
     /// the health as it is now.
     ///

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::store::LONGEST_DROP;
 
+/// The build of a breaker waits a second at most: that is the load wait, and what it does besides.
+const LONGEST_LOAD: Duration = Duration::from_millis(900);
+
 /// How long the callers of this module wait, and how often it cleans up.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteBehindConfig {
@@ -24,12 +27,23 @@ pub(crate) struct WriteBehindConfig {
 impl Default for WriteBehindConfig {
     fn default() -> Self {
         Self {
-            load_wait: Duration::from_secs(1),
+            load_wait: LONGEST_LOAD,
             drop_wait: LONGEST_DROP,
             first_sweep: Duration::from_secs(600),
             sweep_interval: Duration::from_secs(3600),
             // As the default of the flush interval.
             verify_interval: Duration::from_secs(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_build_nor_a_drop_waits_longer_than_a_second() {
+        let WriteBehindConfig { load_wait, drop_wait, .. } = WriteBehindConfig::default();
+        assert!(load_wait < Duration::from_secs(1) && drop_wait <= Duration::from_secs(1));
     }
 }

@@ -11,6 +11,10 @@
 //! | not saved | has just failed to save | One attempt. The drop does not wait for it. |
 //! | not saved | does not answer | The last state is kept until it does. The drop does not wait. |
 //!
+//! No more than [a thousand](MAX_DEPARTING) last states are kept. Beyond that, one is lost if the
+//! store does not answer, and otherwise if it cannot be saved while the drop waits. A store that
+//! has just failed is not even called for a wait that is [too short](SHORTEST_WAIT).
+//!
 //! Of several breakers of one name, only the [owner](super::owners) is saved; the others are
 //! forgotten.
 //!
@@ -21,12 +25,12 @@
 //! again. The writer's thread releases it, however long that takes.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{
-    content::Lifecycle,
+    content::{InboxContent, Lifecycle},
     entry::{Entry, Urgency},
     inbox::Inbox,
     lanes::after,
@@ -42,15 +46,27 @@ pub(super) const MAX_DEPARTING: usize = 1000;
 /// The divisor for the part of a drop's wait that is for listeners.
 const LISTENER_SHARE: u32 = 9;
 
-/// What is known when a breaker is dropped.
+/// A shorter wait for a store that has just failed is not worth the work of an attempt.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// What is known when a breaker is dropped whose state is not saved.
 struct Prospects {
     /// Whether the state may be saved at all.
     can_save: bool,
-    /// Whether the snapshot was read, so that the breaker's state is newer.
-    is_read: bool,
-    /// Whether the last state may stay until the store takes it.
-    has_room: bool,
+    /// Whether the last state may stay until the store takes it. What is not read yet needs the
+    /// breaker to be saved.
+    can_stay: bool,
     store: Outlook,
+}
+
+impl Prospects {
+    fn answers(&self) -> bool {
+        self.store != Outlook::DoesNotAnswer
+    }
+
+    fn is_lost(&self) -> bool {
+        !self.can_save || !(self.answers() || self.can_stay)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,12 +96,18 @@ pub(super) enum Left {
     /// There is nothing more to do for it. `is_last`: no breaker is left on its
     /// store.
     Forgotten { is_last: bool },
-    /// The writer saves its last state.
+    /// The writer saves its last state, which may stay until the store takes it.
     Saving {
-        /// Whether the last state may stay until the store takes it.
-        may_stay: bool,
+        /// Whether no other breaker is left on its store.
+        is_last: bool,
         /// Whether the next attempt is worth waiting for.
         is_promising: bool,
+    },
+    /// Its last state can only be saved while the breaker is still there: nothing is kept of it.
+    Unkept {
+        try_until: Instant,
+        /// Whether the next attempt is expected to fail.
+        fails: bool,
     },
     /// Its last state waits for the store to answer.
     Waiting,
@@ -99,45 +121,56 @@ impl Inbox {
         if drop_wait.is_zero() {
             return self.forget_unless_kept(entry, &left);
         }
-        if self.is_this_thread() {
-            return;
-        }
+        let is_writer = self.is_this_thread();
         match left {
-            Left::Forgotten { is_last: false } | Left::Waiting => {}
-            Left::Forgotten { is_last: true } | Left::Saving { is_promising: false, .. } => {
+            Left::Unkept { try_until, .. } if is_writer => {
+                self.request_departure(entry, try_until);
+            }
+            _ if is_writer => {}
+            Left::Saving { is_promising: true, .. } => {
+                self.wait_to_part(entry, &DropWait::begin(drop_wait), drop_wait);
+            }
+            Left::Forgotten { is_last: true } | Left::Saving { is_last: true, .. } => {
                 self.wait_for_end(DropWait::begin(drop_wait).deadline());
             }
-            Left::Saving { may_stay, .. } => {
-                self.wait_to_part(entry, may_stay, drop_wait);
+            Left::Forgotten { .. } | Left::Saving { .. } | Left::Waiting => {}
+            Left::Unkept { try_until, fails } => {
+                let wait = DropWait::begin(drop_wait);
+                if !fails || wait.longest() >= SHORTEST_WAIT {
+                    self.request_departure(entry, try_until);
+                    self.wait_to_part(entry, &wait, drop_wait);
+                }
+                // If the writer has not.
+                self.forget(entry);
             }
         }
     }
 
-    fn wait_to_part(&self, entry: &Entry, may_stay: bool, drop_wait: Duration) {
-        let wait = DropWait::begin(drop_wait);
+    fn wait_to_part(&self, entry: &Entry, wait: &DropWait, drop_wait: Duration) {
         // What is left of the wait is for listeners: else the breaker may be gone before they hear
         // that the store does not answer.
         let save_wait = wait.longest() / LISTENER_SHARE * (LISTENER_SHARE - 1);
-        let ended = self.wait_until_gone(entry, wait.began + save_wait);
-        if ended == DropEnd::TimedOut {
-            // The call may have begun later than the wait. A wait that was cut short says nothing.
-            self.check_call(drop_wait / 2);
-        }
-        if matches!(ended, DropEnd::TimedOut | DropEnd::Stalled) {
-            self.listener_thread.wait(wait.deadline().saturating_duration_since(Instant::now()));
-        }
-        if ended == DropEnd::Gone || !may_stay {
-            self.forget(entry);
-        }
-        if ended == DropEnd::Gone {
-            self.wait_for_end(wait.deadline());
+        match self.wait_until_gone(entry, wait.began + save_wait) {
+            DropEnd::Failed => {}
+            DropEnd::Gone => {
+                self.forget(entry);
+                self.wait_for_end(wait.deadline());
+            }
+            ended @ (DropEnd::Stalled | DropEnd::TimedOut) => {
+                if ended == DropEnd::TimedOut {
+                    // The call may have begun later than the wait. A wait that was cut short says
+                    // nothing.
+                    self.check_call(drop_wait / 2);
+                }
+                let left = wait.deadline().saturating_duration_since(Instant::now());
+                self.listener_thread.wait(left);
+            }
         }
     }
 
     /// Removes the entry of a breaker that nothing waits for, unless its last state may stay.
     pub(super) fn forget_unless_kept(&self, entry: &Entry, left: &Left) {
-        // What is not read yet needs the breaker to be saved.
-        if matches!(left, Left::Saving { may_stay: false, .. }) {
+        if matches!(left, Left::Unkept { .. }) {
             self.forget(entry);
         }
     }
@@ -150,29 +183,42 @@ impl Inbox {
             return Left::Waiting;
         }
         self.starter.retry();
-        self.take_over(entry);
-        self.keep_for_others(entry);
-        if entry.is_suspended() || self.is_saved(entry) {
-            return Left::Forgotten { is_last: self.forget(entry) };
+        // An entry that still has to take over a state is suspended until then.
+        if entry.is_suspended() {
+            self.take_over(entry);
         }
         let now = Instant::now();
-        let prospects = self.prospects(entry, now);
-        let answers = prospects.store != Outlook::DoesNotAnswer;
-        let can_keep = prospects.can_save && prospects.is_read && (answers || prospects.has_room);
-        // For later attempts, the breaker itself is gone.
-        let has_state = can_keep && entry.keep_last_state();
-        let may_stay = has_state && prospects.has_room;
-        if !prospects.can_save || (!answers && !may_stay) {
-            let is_last = self.forget(entry);
+        let content = self.content();
+        let Some(prospects) = self.prospects(&content, entry, now) else {
+            return Left::Forgotten { is_last: self.remove(content, entry) };
+        };
+        let answers = prospects.answers();
+        if prospects.is_lost() {
+            let is_last = self.remove(content, entry);
             return if answers { Left::Forgotten { is_last } } else { Left::Waiting };
         }
-        let is_healthy = prospects.store == Outlook::Healthy;
-        self.request_departure(entry, if is_healthy { after(now, try_for) } else { now });
-        if !answers {
-            return Left::Waiting;
+        let has_others = content.owners.has_others(entry);
+        drop(content);
+        if has_others {
+            entry.keep_state();
         }
-        let is_promising = !may_stay || prospects.store != Outlook::Fails;
-        Left::Saving { may_stay, is_promising }
+        let fails = prospects.store == Outlook::Fails;
+        let is_healthy = prospects.store == Outlook::Healthy;
+        let try_until = if is_healthy { after(now, try_for) } else { now };
+        // For later attempts, the breaker itself is gone.
+        if prospects.can_stay && entry.keep_last_state() {
+            let is_last = self.request_departure(entry, try_until);
+            return if answers {
+                Left::Saving { is_last, is_promising: !fails }
+            } else {
+                Left::Waiting
+            };
+        }
+        if answers {
+            return Left::Unkept { try_until, fails };
+        }
+        self.forget(entry);
+        Left::Waiting
     }
 
     /// Releases the store when no breaker is left that could have the writer started. What is not
@@ -198,27 +244,25 @@ impl Inbox {
         drop(self.starter.give_up());
     }
 
-    /// Whether there is nothing to save: what the breaker's snapshot would say is stored.
-    fn is_saved(&self, entry: &Entry) -> bool {
-        let content = self.content();
-        content.schedule.has_nothing_to_save(entry.id)
-            && !entry.is_marked()
-            && !entry.has_pending_history()
-    }
-
     /// Whether a save would write what is stored already, as far as the store's health says.
     pub(super) fn is_up_to_date(&self, entry: &Entry) -> bool {
-        !self.is_forked()
-            && !entry.is_suspended()
-            && self.monitor.health().is_healthy()
-            && self.content().schedule.read_state(entry.id) == Some(ReadState::Read)
-            && self.is_saved(entry)
+        if self.is_forked() || entry.is_suspended() {
+            return false;
+        }
+        let content = self.content();
+        self.monitor.health().is_healthy()
+            && content.schedule.read_state(entry.id) == Some(ReadState::Read)
+            && content.is_saved(entry)
     }
 
-    fn prospects(&self, entry: &Entry, now: Instant) -> Prospects {
-        let content = self.content();
+    /// `None` if there is nothing to save.
+    fn prospects(&self, content: &InboxContent, entry: &Entry, now: Instant) -> Option<Prospects> {
+        if entry.is_suspended() || content.is_saved(entry) {
+            return None;
+        }
         let read = content.schedule.read_state(entry.id);
-        let has_room = content.schedule.departing() < MAX_DEPARTING;
+        // The writer's thread cannot wait for itself.
+        let has_room = content.schedule.departing() < MAX_DEPARTING || self.is_this_thread();
         let is_running = content.lifecycle == Lifecycle::Running;
         let health = self.monitor.health();
         let can_save = match read {
@@ -235,19 +279,13 @@ impl Inbox {
         } else {
             Outlook::Degraded
         };
-        let is_read = read == Some(ReadState::Read);
-        Prospects { can_save: can_save && is_running, is_read, has_room, store }
+        let can_save = can_save && is_running;
+        let can_stay = can_save && has_room && read == Some(ReadState::Read);
+        Some(Prospects { can_save, can_stay, store })
     }
 
-    /// Keeps the state of the breaker for other breakers of its name, if there are any: they may be
-    /// about to take it over.
-    fn keep_for_others(&self, entry: &Entry) {
-        if self.content().owners.has_others(entry) {
-            entry.keep_state();
-        }
-    }
-
-    fn request_departure(&self, entry: &Arc<Entry>, try_until: Instant) {
+    /// Returns whether no breaker is left on the store.
+    fn request_departure(&self, entry: &Arc<Entry>, try_until: Instant) -> bool {
         let now = Instant::now();
         let mut content = self.content();
         if !content.schedule.is_being_saved(entry.id) {
@@ -256,10 +294,13 @@ impl Inbox {
         let successor = content.depart(entry, try_until);
         content.schedule.mark(entry.id, Urgency::Transition, now);
         content.schedule.note_drop(now);
-        content.requests.waiting.push(WriterRequest { entry: entry.id, wanted: Wanted::Departure });
+        let request = WriterRequest { entry: entry.id, wanted: Wanted::Departure };
+        let is_first = content.requests.add(request);
+        let is_last = content.schedule.is_deserted();
         drop(content);
-        self.wake.notify_one();
+        self.wake_if(is_first);
         self.pass_on(successor);
+        is_last
     }
 
     fn wait_until_gone(&self, entry: &Entry, deadline: Instant) -> DropEnd {
@@ -322,16 +363,32 @@ impl Inbox {
     /// Removes an entry, whatever there is still to save. Returns whether no breaker is left on the
     /// store.
     pub(super) fn forget(&self, entry: &Entry) -> bool {
-        let mut content = self.content();
+        self.remove(self.content(), entry)
+    }
+
+    fn remove(&self, mut content: MutexGuard<'_, InboxContent>, entry: &Entry) -> bool {
+        // One may have come since the breaker began to leave.
+        let has_others = content.owners.has_others(entry);
         let successor = content.remove(entry);
         let (is_last, is_deserted) = (content.schedule.is_empty(), content.schedule.is_deserted());
         drop(content);
-        self.keep_for_others(entry);
+        if has_others {
+            entry.keep_state();
+        }
         self.pass_on(successor);
         entry.release();
         if is_last {
             self.wake.notify_one();
         }
         is_deserted
+    }
+}
+
+impl InboxContent {
+    /// Whether there is nothing to save: what the breaker's snapshot would say is stored.
+    fn is_saved(&self, entry: &Entry) -> bool {
+        self.schedule.has_nothing_to_save(entry.id)
+            && !entry.is_marked()
+            && !entry.has_pending_history()
     }
 }

@@ -11,7 +11,7 @@ use super::{
     hashes,
     health::HealthAt,
     keys,
-    last_state::LastState,
+    last_state::{EntryState, LastState},
     pending_history::PendingHistory,
     refresh::RefreshTime,
     source::{
@@ -19,7 +19,7 @@ use super::{
     },
 };
 use crate::{
-    clock::{SystemClock, Tick},
+    clock::SystemClock,
     history::HistoryEntry,
     snapshot::Snapshot,
     sync::{caught, contain, std_lock},
@@ -83,13 +83,6 @@ pub(super) struct Entry {
     has_unsaved_transition: AtomicBool,
     /// When the store would be about to forget the snapshot.
     refresh_at: RefreshTime,
-}
-
-/// A breaker's state, and since when it is gone, by the system's clock.
-#[derive(Clone)]
-struct EntryState {
-    snapshot: EncodedSnapshot,
-    gone_since: Option<Tick>,
 }
 
 /// No transition has this number.
@@ -380,6 +373,16 @@ impl Entry {
                 self.contain(|| source.store_health(health));
             }
         });
+    }
+
+    /// Notes a change of the store's health as announced if the breaker has no listeners. Returns
+    /// whether it has none.
+    pub(super) fn skip_announcement(&self, epoch: u64) -> bool {
+        let has_listeners = self.source().is_some_and(|source| source.has_listeners());
+        if !has_listeners {
+            self.announced.skip(epoch);
+        }
+        !has_listeners
     }
 
     fn contain(&self, work: impl FnOnce()) {

@@ -25,6 +25,11 @@ use crate::{history::HistoryQuery, process::Process, sync::std_lock};
 /// not for all.
 const PART: usize = 1024;
 
+thread_local! {
+    /// At hand: each drop asks for it.
+    static THIS_THREAD: ThreadId = thread::current().id();
+}
+
 pub(super) const STOPPED: &str = "the store's writer thread has stopped";
 const NOT_STARTED: &str = "the store's writer thread cannot be started; the start is retried";
 pub(super) const FORKED: &str = "this process was forked after the first circuit breaker on the \
@@ -137,9 +142,8 @@ impl Inbox {
         if !entry.mark(urgency) || self.is_forked() {
             return;
         }
-        if self.content().schedule.mark(entry.id, urgency, Instant::now()) {
-            self.wake.notify_one();
-        }
+        let is_first = self.content().schedule.mark(entry.id, urgency, Instant::now());
+        self.wake_if(is_first);
     }
 
     /// Tries again to start the writer, if it could not be started, unless it is the parent's.
@@ -165,9 +169,9 @@ impl Inbox {
         let no_writer = self.why_no_writer(content.lifecycle);
         let stalled = self.monitor.health().stall_reason();
         if no_writer.is_none() && stalled.is_none() {
-            content.requests.waiting.push(request);
+            let is_first = content.requests.add(request);
             drop(content);
-            self.wake.notify_one();
+            self.wake_if(is_first);
             return;
         }
         content.postpone(&request);
@@ -216,9 +220,9 @@ impl Inbox {
         let mut content = self.content_to_load(entry)?;
         // Not earlier: many breakers may be built while the store does not answer.
         let (reply, result) = mpsc::sync_channel(1);
-        content.requests.waiting.push(WriterRequest { entry, wanted: Wanted::Load(reply) });
+        let is_first = content.requests.add(WriterRequest { entry, wanted: Wanted::Load(reply) });
         drop(content);
-        self.wake.notify_one();
+        self.wake_if(is_first);
         Some(result)
     }
 
@@ -227,7 +231,12 @@ impl Inbox {
         let Some(mut content) = self.content_to_load(entry) else { return };
         let is_first = content.requests.read_unawaited(entry);
         drop(content);
-        // Otherwise the writer knows when it has something to do.
+        self.wake_if(is_first);
+    }
+
+    /// Wakes the writer if this thread has added the first of what it is to do next. Otherwise it
+    /// knows that there is something.
+    pub(super) fn wake_if(&self, is_first: bool) {
         if is_first {
             self.wake.notify_one();
         }
@@ -253,9 +262,8 @@ impl Inbox {
         if self.is_forked() {
             return;
         }
-        if self.content().schedule.set_settings(entry.id, settings, Instant::now()) {
-            self.wake.notify_one();
-        }
+        let is_first = self.content().schedule.set_settings(entry.id, settings, Instant::now());
+        self.wake_if(is_first);
     }
 
     /// Waits for something to do. `None`: nothing is left to do, and no entry.
@@ -344,12 +352,12 @@ impl Inbox {
     /// To be called first on the writer's thread.
     pub(super) fn set_thread(&self) {
         // Set once.
-        let _ = self.thread.set(thread::current().id());
+        let _ = self.thread.set(THIS_THREAD.with(|id| *id));
     }
 
     /// Whether this is the writer's thread, which must not wait for itself.
     pub(super) fn is_this_thread(&self) -> bool {
-        self.thread.get() == Some(&thread::current().id())
+        THIS_THREAD.with(|id| self.thread.get() == Some(id))
     }
 }
 

@@ -6,6 +6,13 @@ use crate::{
     health::StoreHealth,
 };
 
+/// A breaker's state, and since when it is gone, by the system's clock.
+#[derive(Clone)]
+pub(super) struct EntryState {
+    pub(super) snapshot: EncodedSnapshot,
+    pub(super) gone_since: Option<Tick>,
+}
+
 /// What an entry keeps of a breaker that is gone, until it is saved.
 pub(super) struct LastState {
     snapshot: EncodedSnapshot,

@@ -151,6 +151,14 @@ impl Requests {
         self.waiting.is_empty() && self.histories.is_empty()
     }
 
+    /// Adds a request to the next batch. Returns whether it is the first, so that the writer may
+    /// sleep. Otherwise the thread that has added the first one wakes it.
+    #[must_use]
+    pub(super) fn add(&mut self, request: WriterRequest) -> bool {
+        self.waiting.push(request);
+        self.waiting.len() == 1
+    }
+
     /// Makes what waits part of a batch, and returns the entries.
     pub(super) fn begin_batch(&mut self) -> Vec<EntryId> {
         self.reads_unawaited = false;
@@ -252,7 +260,7 @@ mod tests {
             let Some((request, answer)) = ask(&slots) else { break };
             given_up.push(answer);
             match place {
-                0 => requests.waiting.push(wrap(request)),
+                0 => assert_eq!(requests.add(wrap(request)), requests.waiting.len() == 1),
                 1 => requests.in_flight.push(wrap(request)),
                 _ => requests.histories.push_back(request),
             }

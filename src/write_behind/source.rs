@@ -67,6 +67,11 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
     /// The settings in force.
     fn settings(&self) -> SaveSettings;
 
+    /// Whether there is a listener that [`store_health`](Self::store_health) would call.
+    fn has_listeners(&self) -> bool {
+        true
+    }
+
     /// Reports that the store became degraded or healthy.
     fn store_health(&self, health: &StoreHealth);
 }

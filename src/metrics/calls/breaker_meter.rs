@@ -90,15 +90,13 @@ impl BreakerMeter {
                     #[cfg(feature = "keyed")]
                     Some(Counted::Calls(labels)) => labels.clone(),
                 };
-                let (meter, id) = meter::begin(labels);
+                // A breaker that has left its group is in no state.
+                let source = self.state.map(|_| source);
+                let (meter, id) = meter::begin(labels, source);
                 meter.is_of_group.fetch_or(group.is_some(), Relaxed);
                 let steps = steps.take().map(|steps| *steps);
                 let steps = steps.unwrap_or_else(|| Steps::since(*began, self.state));
                 std_lock(&meter.steps).add(steps);
-                // A breaker that has left its group is in no state.
-                if self.state.is_some() {
-                    meter.ask(id, source);
-                }
                 (meter, id)
             }
         };

@@ -159,6 +159,11 @@ impl Steps {
 
     /// Adds those of one more breaker.
     pub(super) fn add(&mut self, mut other: Self) {
+        if self.measured.is_none() {
+            // These are the first.
+            *self = other;
+            return;
+        }
         self.measure();
         other.measure();
         for (sum, breakers) in self.breakers.iter_mut().zip(other.breakers) {
@@ -228,11 +233,6 @@ impl Meter {
         }
     }
 
-    /// The counts of a breaker are those of this source, which lives as long as the breaker.
-    pub(super) fn ask(&self, id: u64, source: &Arc<dyn StatsSource>) {
-        std_lock(&self.sources).insert(id, Arc::downgrade(source));
-    }
-
     /// The counts of this breaker are not asked for any more.
     #[cfg(feature = "keyed")]
     pub(super) fn stop_asking(&self, id: u64) {
@@ -295,8 +295,12 @@ struct MeterRegistry {
 }
 
 impl MeterRegistry {
-    /// Adds a breaker. It has an id of its own in the meter.
-    fn begin(&mut self, labels: Labels) -> (Arc<Meter>, u64) {
+    /// Adds a breaker. Its counts are those of the source, which lives as long.
+    fn begin(
+        &mut self,
+        labels: Labels,
+        source: Option<&Arc<dyn StatsSource>>,
+    ) -> (Arc<Meter>, u64) {
         let (slots, by_slot) = (&mut self.slots, &mut self.by_slot);
         let new = |labels: &Labels| {
             let slot = slots.take();
@@ -311,7 +315,11 @@ impl MeterRegistry {
         let mut sources = std_lock(&meter.sources);
         sources.users += 1;
         sources.last_id += 1;
-        (Arc::clone(meter), sources.last_id)
+        let id = sources.last_id;
+        if let Some(source) = source {
+            sources.insert(id, Arc::downgrade(source));
+        }
+        (Arc::clone(meter), id)
     }
 }
 
@@ -351,9 +359,9 @@ pub(super) fn is_empty() -> bool {
     std_lock(&REGISTRY).meters.is_empty()
 }
 
-/// The meter with these labels, to which a breaker is added. It has an id of its own there.
-pub(super) fn begin(labels: Labels) -> (Arc<Meter>, u64) {
-    std_lock(&REGISTRY).begin(labels)
+/// The meter with these labels, to which a breaker is added, and the breaker's id there.
+pub(super) fn begin(labels: Labels, source: Option<&Arc<dyn StatsSource>>) -> (Arc<Meter>, u64) {
+    std_lock(&REGISTRY).begin(labels, source)
 }
 
 #[cfg(test)]

@@ -79,6 +79,31 @@ fn last_states_wait_for_a_store_that_hangs_as_far_as_there_is_room() {
 }
 
 #[test]
+fn a_store_that_has_just_failed_is_not_called_for_what_is_not_kept_and_has_no_time() {
+    let store = Faulty::new(Fault::None);
+    let no_time = Settings { drop_wait: Duration::from_micros(500), ..patient() };
+    let living = attach(&store, "living", &Breaker::new("closed"), &patient());
+    let breakers = attach_many(&store, &no_time);
+    // Each call takes longer than the drops do, also on a busy machine.
+    store.set(Fault::AwayAfter(Duration::from_secs(1)));
+    assert!(living.flush_blocking(LONG).is_err());
+    let inbox = inboxes::find(store.id()).unwrap();
+    let requested = || {
+        let content = inbox.content();
+        content.requests.waiting.len() + content.requests.in_flight.len()
+    };
+    let mut encoded = 0;
+    for (breaker, attached) in breakers {
+        breaker.change("last");
+        drop(attached);
+        encoded += breaker.encoded.load(SeqCst);
+    }
+    assert_eq!((encoded, requested()), (ROOM, ROOM));
+    store.set(Fault::None);
+    drop(living);
+}
+
+#[test]
 fn a_drop_does_not_wait_for_a_store_that_has_just_failed_and_its_state_is_tried_once() {
     let store = Faulty::new(Fault::None);
     let living = attach(&store, "living", &Breaker::new("closed"), &patient());

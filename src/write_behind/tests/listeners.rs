@@ -1,7 +1,10 @@
 //! Listeners that take their time, and that build and drop breakers, on the writer's thread.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,7 +17,10 @@ use super::fakes::{
 use crate::{health::StoreHealth, store::StateStore, sync::std_lock};
 
 /// A breaker whose listener is a closure.
-struct Listener<F>(F);
+struct Listener<F> {
+    hear: F,
+    is_heard: AtomicBool,
+}
 
 impl<F: Fn(&StoreHealth) + Send + Sync + 'static> SnapshotSource for Listener<F> {
     fn encode(&self) -> Option<EncodedSnapshot> {
@@ -31,13 +37,17 @@ impl<F: Fn(&StoreHealth) + Send + Sync + 'static> SnapshotSource for Listener<F>
         patient().save()
     }
 
+    fn has_listeners(&self) -> bool {
+        self.is_heard.load(SeqCst)
+    }
+
     fn store_health(&self, health: &StoreHealth) {
-        (self.0)(health);
+        (self.hear)(health);
     }
 }
 
 fn listener(hear: impl Fn(&StoreHealth) + Send + Sync + 'static) -> Arc<dyn SnapshotSource> {
-    Arc::new(Listener(hear))
+    Arc::new(Listener { hear, is_heard: AtomicBool::new(true) })
 }
 
 #[test]
@@ -176,4 +186,26 @@ fn a_breaker_that_is_built_on_a_degraded_store_waits_for_no_listener() {
     assert!(start.elapsed() < LONG / 2);
     until("another thread calls the listener", || std_lock(&heard_on).is_some());
     drop(blocked);
+}
+
+#[test]
+fn a_breaker_without_a_listener_starts_no_thread_and_a_later_listener_hears_the_end() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&heard);
+    let listener = Arc::new(Listener {
+        hear: move |health: &StoreHealth| std_lock(&list).push(health.is_healthy()),
+        is_heard: AtomicBool::new(false),
+    });
+    let store = Faulty::new(Fault::Away);
+    let first = attach(&store, "a", &Breaker::new("closed"), &patient());
+    until("it is degraded", || !first.health().is_healthy());
+    let source = Arc::clone(&listener) as Arc<dyn SnapshotSource>;
+    let _attached = attach_source(&store, "b", &source, &patient());
+    // What a thread would have to deliver would be there already.
+    let inbox = inboxes::find(store.id()).unwrap();
+    inbox.listener_thread.wait(LONG);
+    assert!(std_lock(&heard).is_empty());
+    listener.is_heard.store(true, SeqCst);
+    store.set(Fault::None);
+    until("the end is announced", || *std_lock(&heard) == [true]);
 }
