@@ -10,6 +10,7 @@ use std::{
 
 use super::super::{
     Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver, inboxes,
+    threads::seam::REFUSES,
 };
 use super::fakes::{
     Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, hasty, patient, until,
@@ -196,14 +197,17 @@ fn a_breaker_without_a_listener_starts_no_thread_and_a_later_listener_hears_the_
         hear: move |health: &StoreHealth| std_lock(&list).push(health.is_healthy()),
         is_heard: AtomicBool::new(false),
     });
-    let store = Faulty::new(Fault::Away);
-    let first = attach(&store, "a", &Breaker::new("closed"), &patient());
-    until("it is degraded", || !first.health().is_healthy());
-    let source = Arc::clone(&listener) as Arc<dyn SnapshotSource>;
-    let _attached = attach_source(&store, "b", &source, &patient());
-    // What a thread would have to deliver would be there already.
+    let store = Faulty::new(Fault::Hangs);
+    let first = attach(&store, "a", &Breaker::new("closed"), &hasty());
+    assert!(!first.health().is_healthy());
     let inbox = inboxes::find(store.id()).unwrap();
     inbox.listener_thread.wait(LONG);
+    let source = Arc::clone(&listener) as Arc<dyn SnapshotSource>;
+    // What a thread would have to deliver is left if none can be started and the writer waits.
+    REFUSES.with(|refuses| refuses.store(true, SeqCst));
+    let _attached = attach_source(&store, "b", &source, &patient());
+    REFUSES.with(|refuses| refuses.store(false, SeqCst));
+    assert!(inbox.listener_thread.take_left().is_none());
     assert!(std_lock(&heard).is_empty());
     listener.is_heard.store(true, SeqCst);
     store.set(Fault::None);
