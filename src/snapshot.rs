@@ -1,4 +1,4 @@
-//! The state of a breaker as data: what a store keeps, and what a restart begins with.
+//! The state of a breaker as data. Whether one is too old is judged by `breaker::restore`.
 
 mod canonical;
 mod damaged;

@@ -2,8 +2,8 @@
 //! independent of any runtime.
 //!
 //! A call is admitted by [`permit`], which asks the [`cell`]; its result goes the same way back,
-//! and the [`machine`] frees the slot of a probe ([`recording`], [`probes`]). [`restore`] judges
-//! what a stored state is still worth.
+//! where [`recording`] gives back the slot of a [probe](probes). [`restore`] judges what a stored
+//! state is still worth.
 //!
 //! # Files
 //!

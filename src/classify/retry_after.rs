@@ -1,3 +1,5 @@
+//! Reads `Retry-After`. The responses to rejected calls write it: `service::reject::response`.
+
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};

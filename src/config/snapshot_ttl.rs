@@ -10,7 +10,8 @@ use serde::Serialize;
 ///
 /// Expired snapshots are removed from the store in the background unless a breaker of this process
 /// uses them: ten minutes after the store's first breaker was built, and every hour from then on.
-/// Each snapshot records its own expiry. Snapshots of states set by hand do not expire; those of
+/// For that, each snapshot records its own expiry; what is restored goes by the current settings.
+/// Snapshots of states set by hand do not expire; those of
 /// states set by hand for a time expire like those of open circuits. Snapshots that cannot be
 /// read, or that a newer version wrote, are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

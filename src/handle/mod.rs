@@ -346,7 +346,8 @@ impl Breaker {
         }
     }
 
-    /// Subscribes to the events of this breaker.
+    /// Subscribes to the events of this breaker from now on. [`state`](Self::state) and
+    /// [`store_health`](Self::store_health) say how it is when the subscription begins.
     ///
     /// A receiver that falls behind by more than 64 events loses the oldest ones, and its next
     /// `recv` returns [`Lagged`](tokio::sync::broadcast::error::RecvError::Lagged).

@@ -90,7 +90,7 @@
 //! | `circuit_breaker_store_quarantined_total` | counter | `store`, `kind`: `snapshot`, `folder` | what could not be read |
 //!
 //! * **healthy** is what [`Breaker::store_health`] returns. A store that does not answer is
-//!   degraded once a call has taken a second, and at most half a second later.
+//!   degraded 1 to 1.5 s after a call began, and earlier if a caller waits for it.
 //! * **pending** includes breakers that changed and are about to be saved, so a healthy store shows
 //!   a few now and then. It includes breakers that are gone and whose last state is not saved yet,
 //!   and breakers whose snapshot was written by a newer release and is not overwritten. The latter

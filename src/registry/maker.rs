@@ -1,6 +1,6 @@
 //! What the breakers of a registry are built from.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     by_name::Make,
@@ -8,10 +8,10 @@ use super::{
     events::{EventGate, Hub},
     settings::Settings,
 };
-use crate::handle::{AfterBuild, Breaker};
-
-/// How long a caller waits until the store has been read.
-const RESTORE_WAIT: Duration = Duration::from_secs(1);
+use crate::{
+    handle::{AfterBuild, Breaker},
+    write_behind::LONGEST_LOAD,
+};
 
 /// Everything but their settings, which can change.
 pub(super) struct Maker {
@@ -43,13 +43,13 @@ impl Make for Maker {
         }
         if self.environment.is_shared() {
             // The state of the fleet replaces what was restored.
-            rest.breaker.wait_for_restore(RESTORE_WAIT);
+            rest.breaker.wait_for_restore(LONGEST_LOAD);
             rest.breaker.share();
         }
     }
 
     fn await_restore(&self, breaker: &Breaker) {
-        breaker.wait_for_restore(RESTORE_WAIT);
+        breaker.wait_for_restore(LONGEST_LOAD);
         breaker.wait_for_fleet();
     }
 

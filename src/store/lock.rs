@@ -12,7 +12,7 @@ use std::{
 /// open, and so does a program that another thread is just starting, until it has replaced its
 /// copy of this process. A breaker that is built just then would not find its state. The limit is a
 /// time and not a number of pauses, which take far longer on a busy machine: another process may
-/// hold the folder, and a store that does not answer for a second counts as hung.
+/// hold the folder, and a store that does not answer for 0.9 s counts as hung.
 pub(super) const LOCK_WAIT: Duration = Duration::from_millis(300);
 
 const PAUSE: Duration = Duration::from_millis(2);

@@ -1,5 +1,5 @@
-//! Announces changes of a store's health: to the log, the metrics, the listeners, and to callers
-//! that wait.
+//! A store that hangs is reported here ([`Inbox::stall`]), and changes of a store's health are
+//! announced: to the log, the metrics, the listeners, and to callers that wait.
 
 use std::{
     sync::Arc,
@@ -83,12 +83,12 @@ impl Inbox {
 
     /// Tells the listeners of a new breaker how the store is.
     pub(super) fn announce_to_new(&self, entry: &Arc<Entry>) {
-        let (is_healthy, epoch) = {
-            let health = self.monitor.health();
-            (health.is_healthy(), health.epoch())
-        };
         // Listeners begin with a healthy store.
-        if !is_healthy && !entry.skip_announcement(epoch) && !self.notify(Some(entry)) {
+        if self.monitor.health().is_healthy() {
+            return;
+        }
+        let newest = || self.monitor.health().epoch();
+        if !entry.skip_announcements(newest) && !self.notify(Some(entry)) {
             self.announce_to(entry);
         }
     }

@@ -18,10 +18,21 @@ struct LastAnnounced {
 }
 
 impl Announced {
-    /// There is no listener that would have to hear of a change.
-    pub(super) fn skip(&self, epoch: u64) {
-        let mut announced = std_lock(&self.0);
-        announced.epoch = epoch.max(announced.epoch);
+    /// There is no listener that would have to hear of changes so far. `newest` is the epoch of the
+    /// health as it is now.
+    pub(super) fn skip(&self, newest: impl Fn() -> u64) {
+        let mut epoch = newest();
+        loop {
+            let mut announced = std_lock(&self.0);
+            announced.epoch = epoch.max(announced.epoch);
+            drop(announced);
+            // A change in between was announced while this had not been noted.
+            let now = newest();
+            if now == epoch {
+                return;
+            }
+            epoch = now;
+        }
     }
 
     /// Has `call` tell the listeners of a change, unless they know of a later one. `newest` reads

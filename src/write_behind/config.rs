@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::store::LONGEST_DROP;
 
-/// The build of a breaker waits a second at most: that is the load wait, and what it does besides.
-const LONGEST_LOAD: Duration = Duration::from_millis(900);
+/// The longest wait for a snapshot. A build waits a second at most in all: this leaves a tenth of
+/// it for the rest.
+pub(crate) const LONGEST_LOAD: Duration = Duration::from_millis(900);
 
 /// How long the callers of this module wait, and how often it cleans up.
 #[derive(Clone, Debug)]

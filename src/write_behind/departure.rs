@@ -8,12 +8,16 @@
 //! | its snapshot was not read | otherwise | One attempt to read it and to save the state. The drop waits for it. |
 //! | not saved | healthy | Attempts until the state is saved. The drop waits for them. |
 //! | not saved | degraded | One attempt. The drop waits for it. |
-//! | not saved | has just failed to save | One attempt. The drop does not wait for it. |
+//! | not saved | has just failed to save | The last state is kept for one attempt. The drop does not wait for it. |
 //! | not saved | does not answer | The last state is kept until it does. The drop does not wait. |
 //!
-//! No more than [a thousand](MAX_DEPARTING) last states are kept. Beyond that, one is lost if the
-//! store does not answer, and otherwise if it cannot be saved while the drop waits. A store that
-//! has just failed is not even called for a wait that is [too short](SHORTEST_WAIT).
+//! *Just failed* is as long as the store's [health](super::health#predictions) predicts that the
+//! next save fails as well. An entry whose attempts have ended is forgotten, saved or not.
+//!
+//! No more than [a thousand](MAX_DEPARTING) last states are kept. Beyond that, a state is lost if
+//! the store does not answer, and otherwise if it is not saved while the drop waits. Where nothing
+//! is kept, a store that has just failed is not called at all if there is [no time](SHORTEST_WAIT)
+//! to wait for it.
 //!
 //! Of several breakers of one name, only the [owner](super::owners) is saved; the others are
 //! forgotten.
@@ -81,7 +85,7 @@ enum Outlook {
 /// How the wait for the writer ended.
 #[derive(PartialEq, Eq)]
 enum DropEnd {
-    /// The writer is done with the entry.
+    /// The writer is done with the entry: it is saved, or its attempts have ended.
     Gone,
     /// The store does not answer.
     Stalled,
@@ -93,8 +97,7 @@ enum DropEnd {
 
 /// What became of a breaker that has left.
 pub(super) enum Left {
-    /// There is nothing more to do for it. `is_last`: no breaker is left on its
-    /// store.
+    /// There is nothing more to do, or to hope for. `is_last`: no breaker is left on its store.
     Forgotten { is_last: bool },
     /// The writer saves its last state, which may stay until the store takes it.
     Saving {
@@ -109,7 +112,7 @@ pub(super) enum Left {
         /// Whether the next attempt is expected to fail.
         fails: bool,
     },
-    /// Its last state waits for the store to answer.
+    /// The store does not answer: its last state waits until it does, or is lost.
     Waiting,
 }
 
@@ -140,7 +143,7 @@ impl Inbox {
                     self.request_departure(entry, try_until);
                     self.wait_to_part(entry, &wait, drop_wait);
                 }
-                // If the writer has not.
+                // Unless the writer has done it.
                 self.forget(entry);
             }
         }
@@ -205,7 +208,7 @@ impl Inbox {
         let fails = prospects.store == Outlook::Fails;
         let is_healthy = prospects.store == Outlook::Healthy;
         let try_until = if is_healthy { after(now, try_for) } else { now };
-        // For later attempts, the breaker itself is gone.
+        // Encoded now: the breaker itself is gone by the time of an attempt.
         if prospects.can_stay && entry.keep_last_state() {
             let is_last = self.request_departure(entry, try_until);
             return if answers {
@@ -261,8 +264,6 @@ impl Inbox {
             return None;
         }
         let read = content.schedule.read_state(entry.id);
-        // The writer's thread cannot wait for itself.
-        let has_room = content.schedule.departing() < MAX_DEPARTING || self.is_this_thread();
         let is_running = content.lifecycle == Lifecycle::Running;
         let health = self.monitor.health();
         let can_save = match read {
@@ -279,6 +280,9 @@ impl Inbox {
         } else {
             Outlook::Degraded
         };
+        // The writer's thread cannot wait for itself.
+        let has_room = content.schedule.departing() < MAX_DEPARTING
+            || (store != Outlook::DoesNotAnswer && self.is_this_thread());
         let can_save = can_save && is_running;
         let can_stay = can_save && has_room && read == Some(ReadState::Read);
         Some(Prospects { can_save, can_stay, store })

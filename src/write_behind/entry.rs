@@ -375,12 +375,12 @@ impl Entry {
         });
     }
 
-    /// Notes a change of the store's health as announced if the breaker has no listeners. Returns
-    /// whether it has none.
-    pub(super) fn skip_announcement(&self, epoch: u64) -> bool {
+    /// If the breaker has no listeners, notes that they know the store's health up to the newest
+    /// epoch, and returns `true`.
+    pub(super) fn skip_announcements(&self, newest: impl Fn() -> u64) -> bool {
         let has_listeners = self.source().is_some_and(|source| source.has_listeners());
         if !has_listeners {
-            self.announced.skip(epoch);
+            self.announced.skip(newest);
         }
         !has_listeners
     }

@@ -235,7 +235,7 @@ impl Inbox {
     }
 
     /// Wakes the writer if this thread has added the first of what it is to do next. Otherwise it
-    /// knows that there is something.
+    /// is awake, or another thread is about to wake it.
     pub(super) fn wake_if(&self, is_first: bool) {
         if is_first {
             self.wake.notify_one();

@@ -55,10 +55,10 @@
 //!    A large snapshot is encoded as what has changed since the last whole one, if only counts have
 //!    ([`SnapshotBase`](source::SnapshotBase)).
 //! 3. What fails is retried with backoff, apart from entries that did not fail.
-//! 4. When the breaker is dropped and not saved, its last snapshot takes its place, and the drop
-//!    waits until that is saved, within bounds ([departure]). The writer saves it before it reads
-//!    or saves anything else of this name. A breaker that is built meanwhile begins with it, and so
-//!    does the youngest of the name that is left.
+//! 4. When the breaker is dropped and not saved, its last snapshot takes its place, as far as there
+//!    is room, and the drop waits until that is saved, within bounds ([departure]). The writer saves
+//!    it before it reads or saves anything else of this name. A breaker that is built meanwhile
+//!    begins with it, and so does the youngest of the name that is left.
 //! 5. A breaker that its group has replaced is [discarded](discard) instead: what the store holds
 //!    of it is deleted with the next batch.
 //!
@@ -190,7 +190,7 @@ mod write_each;
 mod tests;
 
 pub(crate) use attachment::{Attachment, ChangeMarker, FirstSteps};
-pub(crate) use config::WriteBehindConfig;
+pub(crate) use config::{LONGEST_LOAD, WriteBehindConfig};
 pub(crate) use flush_all::flush_all;
 pub(crate) use known_store::KnownStore;
 pub(crate) use load::warn_older_counts;

@@ -151,8 +151,8 @@ impl Requests {
         self.waiting.is_empty() && self.histories.is_empty()
     }
 
-    /// Adds a request to the next batch. Returns whether it is the first, so that the writer may
-    /// sleep. Otherwise the thread that has added the first one wakes it.
+    /// Adds a request to the next batch. Returns whether it is the first, so that the writer may be
+    /// asleep. Otherwise the thread that has added the first one wakes it.
     #[must_use]
     pub(super) fn add(&mut self, request: WriterRequest) -> bool {
         self.waiting.push(request);
@@ -260,7 +260,7 @@ mod tests {
             let Some((request, answer)) = ask(&slots) else { break };
             given_up.push(answer);
             match place {
-                0 => assert_eq!(requests.add(wrap(request)), requests.waiting.len() == 1),
+                0 => assert_eq!(requests.add(wrap(request)), given_up.len() == 1),
                 1 => requests.in_flight.push(wrap(request)),
                 _ => requests.histories.push_back(request),
             }

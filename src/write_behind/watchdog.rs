@@ -1,7 +1,8 @@
 //! The watchdog: a thread that notices calls to stores that do not return. The thread that made
 //! such a call cannot report it.
 //!
-//! One thread watches every store of the process, and only while calls are made. (The far store of
+//! One thread watches every store of the process, and only while calls are made. What compares the
+//! age of a call is [`Watched::check`]: that of an inbox is in `announce`. (The far store of
 //! a `Tiered` is called by a thread of its own, with a check of its own: `Far::notice_hang`.)
 
 use std::{

@@ -4,7 +4,8 @@
 //!
 //! `cargo run --release` compares them and needs wrk (Debian, Ubuntu: `apt-get install wrk`);
 //! `cargo run --release serve <bare|tower-breaker|tower-resilience> [n]` only serves one of them,
-//! with one response in n a 500.
+//! with one response in n a 500. `WEB_ROUNDS` is the number of rounds: the median of more scatters
+//! less.
 
 mod serve;
 mod wrk;
@@ -20,7 +21,6 @@ use wrk::Figures;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const ROUNDS: usize = 60;
 const SERVERS: [&str; 3] = ["bare", "tower-breaker", "tower-resilience"];
 
 fn main() -> Result<(), Failure> {
@@ -41,10 +41,11 @@ fn main() -> Result<(), Failure> {
 }
 
 fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
+    let count = std::env::var("WEB_ROUNDS").map_or(Ok(60), |count| count.parse::<usize>())?;
     let share = fails.map_or(0.0, |fails| 1.0 / f64::from(fails.get()));
     let mut rounds = Vec::new();
-    for round in 0..ROUNDS {
-        eprintln!("round {} of {ROUNDS} ...", round + 1);
+    for round in 0..count {
+        eprintln!("round {} of {count} ...", round + 1);
         // Started anew: where a process lies in memory makes a difference of some percent.
         let start = |which| Server::start(which, fails);
         let servers: Vec<Server> = SERVERS.into_iter().map(start).collect::<Result<_, _>>()?;
@@ -63,19 +64,27 @@ fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
 }
 
 fn report(rounds: &[[Figures; 3]]) {
-    println!("| | requests per second | relative to bare | 99th percentile | relative to bare |");
-    println!("|---|--:|--:|--:|--:|");
+    println!(
+        "| | requests per second | relative to bare | half of the rounds | 99th percentile | \
+         relative to bare |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|");
     for (index, name) in SERVERS.into_iter().enumerate() {
         let median = |of: &dyn Fn(&[Figures; 3]) -> f64| wrk::median(rounds.iter().map(of));
+        let relative =
+            |round: &[Figures; 3]| round[index].requests_per_second / round[0].requests_per_second;
         println!(
-            "| {name} | {:.0} | {:.3} | {:.0} us | {:.3} |",
+            "| {name} | {:.0} | {:.3} | {:.2} to {:.2} | {:.0} us | {:.3} |",
             median(&|round| round[index].requests_per_second),
-            median(&|round| round[index].requests_per_second / round[0].requests_per_second),
+            median(&relative),
+            wrk::quartile(rounds.iter().map(relative), 1),
+            wrk::quartile(rounds.iter().map(relative), 3),
             median(&|round| round[index].p99_micros),
             median(&|round| round[index].p99_micros / round[0].p99_micros),
         );
     }
-    println!("\nMedians of {ROUNDS} rounds; the ratios are medians of the ratios of each round.");
+    let count = rounds.len();
+    println!("\nMedians of {count} rounds; the ratios are medians of the ratios of each round.");
 }
 
 /// A server in its own process, pinned to the first processor where taskset is available; wrk runs

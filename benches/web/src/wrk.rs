@@ -72,9 +72,14 @@ pub(crate) fn on_processor(processor: usize, program: impl AsRef<OsStr>) -> Comm
 }
 
 pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    quartile(figures, 2)
+}
+
+/// The figure that this many quarters of the others, at most three, do not exceed.
+pub(crate) fn quartile(figures: impl Iterator<Item = f64>, quarters: usize) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    figures[figures.len() * quarters / 4]
 }
 
 #[cfg(test)]

@@ -295,7 +295,7 @@ struct MeterRegistry {
 }
 
 impl MeterRegistry {
-    /// Adds a breaker. Its counts are those of the source, which lives as long.
+    /// Adds a breaker. Its counts are those of the source, which lives as long as the breaker.
     fn begin(
         &mut self,
         labels: Labels,

@@ -1,15 +1,12 @@
 //! The breakers of a group that its store knows.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{slots::Insertion, table::Table};
-use crate::{handle::Breaker, write_behind::NamesWanted};
-
-/// How long the construction of a group waits until the store has been read.
-const RESTORE_WAIT: Duration = Duration::from_secs(1);
+use crate::{
+    handle::Breaker,
+    write_behind::{LONGEST_LOAD, NamesWanted},
+};
 
 impl Table {
     /// Creates the breakers that the store knows. If it cannot be read now, that is done later.
@@ -17,7 +14,7 @@ impl Table {
         if self.source.environment.store.is_none() {
             return;
         }
-        let until = Instant::now() + RESTORE_WAIT;
+        let until = Instant::now() + LONGEST_LOAD;
         let names = self.names.clone();
         // The group may have been dropped meanwhile.
         let (table, group) = (Arc::downgrade(self), Arc::downgrade(self));
@@ -30,7 +27,7 @@ impl Table {
         let found = move |names: Vec<String>| {
             let insert = |name: &String| table.upgrade()?.insert_stored(name);
             let breakers: Vec<Breaker> = names.iter().filter_map(insert).collect();
-            let deadline = Instant::now() + RESTORE_WAIT;
+            let deadline = Instant::now() + LONGEST_LOAD;
             for breaker in breakers {
                 breaker.wait_for_restore(deadline.saturating_duration_since(Instant::now()));
             }
@@ -42,7 +39,7 @@ impl Table {
         };
         // Until all are found, a key has a breaker from its first call on, which reads its own
         // snapshot.
-        self.name_search.start(wanted, RESTORE_WAIT, found, done);
+        self.name_search.start(wanted, LONGEST_LOAD, found, done);
         if let Some(shared) = self.shared() {
             shared.wait_for_restore(until.saturating_duration_since(Instant::now()));
         }
