@@ -63,3 +63,25 @@ impl Announced {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_has_changed_without_listeners_does_not_hide_what_comes_next() {
+        let announced = Announced::default();
+        // An outage has ended before its begin was noted.
+        let epoch = Cell::new(0);
+        announced.skip(|| {
+            epoch.set(2.min(epoch.get() + 1));
+            epoch.get()
+        });
+        let heard = Cell::new(0);
+        let next = || HealthAt { epoch: 3, health: StoreHealth::Healthy };
+        announced.announce(&next(), next, |_| heard.set(heard.get() + 1));
+        assert_eq!(heard.get(), 1);
+    }
+}

@@ -56,9 +56,9 @@
 //!    ([`SnapshotBase`](source::SnapshotBase)).
 //! 3. What fails is retried with backoff, apart from entries that did not fail.
 //! 4. When the breaker is dropped and not saved, its last snapshot takes its place, as far as there
-//!    is room, and the drop waits until that is saved, within bounds ([departure]). The writer saves
-//!    it before it reads or saves anything else of this name. A breaker that is built meanwhile
-//!    begins with it, and so does the youngest of the name that is left.
+//!    is room. The drop waits until that is saved, within bounds ([departure]). The writer saves it
+//!    before it reads or saves anything else of this name. A breaker that is built meanwhile begins
+//!    with it, and so does the youngest of the name that is left.
 //! 5. A breaker that its group has replaced is [discarded](discard) instead: what the store holds
 //!    of it is deleted with the next batch.
 //!
