@@ -96,6 +96,10 @@ impl Rejected {
 
     /// What is left of the open time, or of the time for which the circuit is forced open. `None`
     /// if no time is set: while half-open, ramping up, or forced open for good.
+    ///
+    /// While more than a second is left, it may be some milliseconds too long, and from a
+    /// [service](crate::CircuitBreaker) up to a second: the clock is not read for each rejection.
+    /// It is never longer than the open time.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.refusal.retry_after()

@@ -3,6 +3,7 @@
 //! one response in a hundred a 500.
 //!
 //! `cargo run --release` compares them and needs wrk (Debian, Ubuntu: `apt-get install wrk`);
+//! `cargo run --release failing <n>` only with one response in n a 500;
 //! `cargo run --release serve <bare|tower-breaker|tower-resilience> [n]` only serves one of them,
 //! with one response in n a 500. `WEB_ROUNDS` is the number of rounds: the median of more scatters
 //! less.
@@ -32,10 +33,12 @@ fn main() -> Result<(), Failure> {
             println!("\nOne response in a hundred is a 500:\n");
             compare(NonZeroU32::new(100))
         }
+        ["failing", fails] => compare(Some(fails.parse()?)),
         ["serve", which] => serve::serve(which, None),
         ["serve", which, fails] => serve::serve(which, Some(fails.parse()?)),
         _ => {
-            Err("usage: tower-breaker-web [serve <bare|tower-breaker|tower-resilience> [n]]".into())
+            let servers = SERVERS.join("|");
+            Err(format!("usage: tower-breaker-web [failing <n> | serve <{servers}> [n]]").into())
         }
     }
 }

@@ -84,6 +84,31 @@ fn counts(cell: &'static Cell) -> (u64, u64, u32) {
 }
 
 #[test]
+fn a_window_full_of_successes_makes_the_breaker_quiet_again_and_no_success_is_counted_any_more() {
+    for is_spread in [false, true] {
+        let cell = assigned([Trip::failure_rate(0.5, Window::calls(100))]);
+        if is_spread {
+            cell.allocate_counters(1);
+        }
+        let successes_until_quiet = || {
+            let is_counted = |_: &u64| {
+                let is_counted = !cell.success_alone().skips();
+                record(cell, false);
+                is_counted
+            };
+            (0..1000).take_while(is_counted).count()
+        };
+        for failures in [0, 1, 3] {
+            (0..failures).for_each(|_| record(cell, true));
+            let successes = successes_until_quiet();
+            // The window may be looked at once more after it is full.
+            assert!((100..=200).contains(&successes), "{successes} after {failures} failures");
+        }
+        assert_eq!(counts(cell), (100, 0, 0));
+    }
+}
+
+#[test]
 fn failures_that_cannot_open_the_circuit_are_noted_without_the_lock_once_threads_have_met() {
     let rate = |window| Trip::failure_rate(0.5, window).minimum_calls(12);
     let hour = Window::Time(std::time::Duration::from_secs(3600));
