@@ -253,9 +253,9 @@ impl Inbox {
             return false;
         }
         let content = self.content();
-        self.monitor.health().is_healthy()
-            && content.schedule.read_state(entry.id) == Some(ReadState::Read)
-            && content.is_saved(entry)
+        let is_read = content.schedule.read_state(entry.id) == Some(ReadState::Read);
+        let is_healthy = self.monitor.health().is_healthy();
+        is_read && is_healthy && content.is_saved(entry)
     }
 
     /// `None` if there is nothing to save.

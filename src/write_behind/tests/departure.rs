@@ -121,3 +121,15 @@ fn a_drop_does_not_wait_for_a_store_that_has_just_failed_and_its_state_is_tried_
     assert!(calls < MANY / 10, "{calls} calls for {MANY} breakers");
     drop(living);
 }
+
+#[test]
+fn the_last_drop_waits_for_the_end_of_a_store_that_has_just_failed() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &patient());
+    store.set(LONG_FAILURE);
+    assert!(attached.flush_blocking(LONG).is_err());
+    breaker.change("last");
+    drop(attached);
+    assert!(inboxes::find(store.id()).is_none(), "the store is not released yet");
+}

@@ -8,9 +8,12 @@ use std::{
 };
 
 use super::{
-    super::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver, inboxes},
+    super::{
+        Attachment, EncodedSnapshot, KnownStore, RestoreError, SaveSettings, SnapshotSource,
+        TakeOver, inboxes,
+    },
     altered::Altered,
-    fakes::{Breaker, Fault, Faulty, LONG, attach, attach_source, patient, until},
+    fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, patient, until},
 };
 use crate::{
     health::StoreHealth,
@@ -43,6 +46,29 @@ fn a_breaker_that_is_superseded_during_a_batch_is_not_saved_by_it() {
         });
         drop(younger_attached);
     });
+}
+
+#[test]
+fn a_breaker_that_goes_before_its_state_is_taken_over_leaves_it_behind() {
+    let store = Faulty::new(Fault::None);
+    let lazy = Settings { flush_interval: LONG, ..patient() };
+    let [older, younger] = ["closed"; 2].map(Breaker::new);
+    let older_attached = attach(&store, "a", &older, &lazy);
+    older.change("not saved");
+    let source = Arc::clone(&younger) as Arc<dyn SnapshotSource>;
+    let mut steps = None;
+    let younger_attached = Attachment::attach(
+        KnownStore::new(store.clone()),
+        "a",
+        &source,
+        lazy.save(),
+        &lazy.config(),
+        |those| steps = Some(those),
+    );
+    drop(older_attached);
+    steps.unwrap().complete();
+    assert_eq!(younger.state(), "not saved");
+    drop(younger_attached);
 }
 
 /// Panics when it is to take a state over, as a breaker does if its clock panics.
