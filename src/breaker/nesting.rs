@@ -81,7 +81,11 @@ pub(crate) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T 
 /// Inside of another breaker it is done out of line, because without one there is nothing to keep
 /// until the end of the work.
 #[inline]
-pub(crate) fn start_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
+pub(crate) fn start_within<T, W: FnOnce() -> T>(cell: &'static Cell, work: W) -> T {
+    // More would be copied for a function out of line, also where it is not called.
+    if const { size_of::<W>() > 64 } {
+        return run_within(cell, work);
+    }
     if INNERMOST.get() != 0 {
         return start_further_in(cell, work);
     }

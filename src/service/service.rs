@@ -1,3 +1,7 @@
+//! The service, and its calls.
+
+mod admission;
+
 use std::{
     fmt,
     task::{Context, Poll, ready},
@@ -14,9 +18,7 @@ use super::{
     reject::{Reject, RejectAsError},
 };
 use crate::{
-    breaker::Permit,
     classify::{CloneClassifier, ErrorsAsFailures, MakeClassifier},
-    error::Refusal,
     handle::{Breaker, WaitHandle},
 };
 
@@ -149,54 +151,6 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         self.inner
     }
 
-    /// Waits until the circuit admits calls.
-    #[inline]
-    fn poll_admission(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let cell = self.breaker.cell();
-        if cell.admits_all() || inner_call::is_nested(cell) {
-            return Poll::Ready(());
-        }
-        self.wait.get_or_insert_with(|| Box::new(WaitHandle::new(cell))).poll_ready(cx)
-    }
-
-    /// Gives up what `poll_admission` reserved, once the call has its permit or is not made.
-    #[inline]
-    fn release_wait(&mut self) {
-        if let Some(wait) = &mut self.wait {
-            wait.release();
-        }
-    }
-
-    /// Admits a call that counts, for which the inner service is ready, if that takes no lock. A
-    /// nested one is recognized when it is recorded, and here only if its drop may count too.
-    #[inline]
-    fn admit_fast(&mut self) -> Option<Permit> {
-        let cell = self.gate.quick();
-        let permit = Permit::try_acquire_fast(cell, || inner_call::is_nested(cell))?;
-        self.gate.readiness = GateReadiness::Unknown;
-        Some(permit)
-    }
-
-    /// Admits any call, also of a circuit that is not closed.
-    #[inline(never)]
-    fn admit_slow(&mut self, counts: bool) -> Result<Permit, Refusal> {
-        let cell = self.breaker.cell();
-        match std::mem::replace(&mut self.gate.readiness, GateReadiness::Unknown) {
-            GateReadiness::Inner | GateReadiness::InnerForExempt if !counts => {
-                Ok(Permit::uncounted_call())
-            }
-            GateReadiness::Inner if inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
-            GateReadiness::Inner => Permit::try_acquire(cell),
-            GateReadiness::Rejecting | GateReadiness::InnerForExempt => Err(self.gate.refusal()),
-            GateReadiness::Unknown => Err(self.refuse_without_readiness()),
-        }
-    }
-
-    #[cold]
-    fn refuse_without_readiness(&self) -> Refusal {
-        Refusal::new(self.breaker.state())
-    }
-
     #[inline]
     fn poll_inner_ready<Request>(
         &mut self,
@@ -273,15 +227,6 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
-
-    #[inline]
-    fn reject_call<Request>(&mut self, request: Request, refusal: Refusal) -> R::Future
-    where
-        S: Service<Request>,
-        R: Reject<Request, S::Response, S::Error>,
-    {
-        self.reject.reject(request, self.breaker.reject(refusal))
-    }
 }
 
 impl<S, C, R, O, Request> Service<Request> for CircuitBreaker<S, C, R, O>
@@ -344,15 +289,11 @@ where
                     Err(refusal) => refusal,
                 }
             };
-            if R::WHILE_OPEN.waits() {
-                self.release_wait();
-            }
-            if O::PASSES_WHILE_OPEN && !counts {
-                // An exempt request is no call, also where it is rejected.
-                let rejected = self.breaker.reject_uncounted(refusal);
-                return ResponseFuture::rejected(self.reject.reject(request, rejected));
-            }
-            return ResponseFuture::rejected(self.reject_call(request, refusal));
+            return if const { size_of::<Self::Future>() > admission::LARGE } {
+                self.reject_apart(request, refusal, counts)
+            } else {
+                ResponseFuture::rejected(self.reject_call(request, refusal, counts))
+            };
         };
         if R::WHILE_OPEN.waits() {
             self.release_wait();
