@@ -25,7 +25,7 @@ use super::{
     OPEN_TIME,
     bodies::{Pieces, broken, pieces},
     make_half_open,
-    wire::{Http1, Http2, Server, Version, client, get, open, request},
+    wire::{Http1, Http2, Server, Version, client, get, listen, open, request},
 };
 
 type Http<O = tower_breaker::record_when::OnResponse> =
@@ -102,6 +102,20 @@ async fn a_layer_covers_the_fallback_of_a_router_and_a_route_layer_does_not() {
     assert_eq!(statuses(&only_routes, ["/a", "/b", "/c"]).await, [503, 503, 404]);
     layer.breaker().reset();
     assert_eq!(statuses(&all, ["/a", "/b", "/c"]).await, [200, 200, 404]);
+}
+
+#[tokio::test]
+async fn a_layer_around_the_whole_router_covers_it_and_serves_without_router_layer() {
+    let layer = layer();
+    let service = layer.layer(routes().with_state(()));
+    let service = axum::ServiceExt::<axum::extract::Request>::into_make_service(service);
+    let (listener, address) = listen();
+    let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    let server = Server::task(address, task);
+    assert_eq!(statuses(&server, ["/a", "/b", "/c"]).await, [200, 200, 404]);
+    assert_eq!(layer.breaker().stats().consecutive_failures(), 0);
+    layer.breaker().force_open();
+    assert_eq!(statuses(&server, ["/a", "/b", "/c"]).await, [503, 503, 503]);
 }
 
 #[tokio::test]

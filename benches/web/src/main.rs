@@ -1,11 +1,11 @@
-//! Measures the cost of a circuit breaker in an axum server with wrk: the same router alone, behind
-//! tower-breaker and behind tower-resilience, taking turns in one run. First all healthy, then with
-//! one response in a hundred a 500.
+//! Measures the cost of a circuit breaker in an axum server with wrk: the same router alone, with
+//! tower-breaker by `Router::layer` and around the whole router, and with tower-resilience, taking
+//! turns in one run. First all healthy, then with one response in a hundred a 500.
 //!
 //! `cargo run --release` compares them and needs wrk (Debian, Ubuntu: `apt-get install wrk`);
 //! `cargo run --release failing <n>` only with one response in n a 500;
-//! `cargo run --release serve <bare|tower-breaker|tower-resilience> [n]` only serves one of them,
-//! with one response in n a 500. `WEB_ROUNDS` is the number of rounds: the median of more scatters
+//! `cargo run --release serve <bare|tower-breaker|tower-breaker-around|tower-resilience> [n]` only
+//! serves one of them, with one response in n a 500. `WEB_ROUNDS` is the number of rounds: the median of more scatters
 //! less.
 
 mod serve;
@@ -22,7 +22,10 @@ use wrk::Figures;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const SERVERS: [&str; 3] = ["bare", "tower-breaker", "tower-resilience"];
+const SERVERS: [&str; 4] = ["bare", "tower-breaker", "tower-breaker-around", "tower-resilience"];
+
+/// The figures of each server.
+type Round = [Figures; SERVERS.len()];
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -52,7 +55,7 @@ fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
         // Started anew: where a process lies in memory makes a difference of some percent.
         let start = |which| Server::start(which, fails);
         let servers: Vec<Server> = SERVERS.into_iter().map(start).collect::<Result<_, _>>()?;
-        let mut figures = [Figures::default(); 3];
+        let mut figures = [Figures::default(); SERVERS.len()];
         // Each round starts with another server.
         for turn in 0..SERVERS.len() {
             let index = (round + turn) % SERVERS.len();
@@ -66,16 +69,16 @@ fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(rounds: &[[Figures; 3]]) {
+fn report(rounds: &[Round]) {
     println!(
         "| | requests per second | relative to bare | half of the rounds | 99th percentile | \
          relative to bare |"
     );
     println!("|---|--:|--:|--:|--:|--:|");
     for (index, name) in SERVERS.into_iter().enumerate() {
-        let median = |of: &dyn Fn(&[Figures; 3]) -> f64| wrk::median(rounds.iter().map(of));
+        let median = |of: &dyn Fn(&Round) -> f64| wrk::median(rounds.iter().map(of));
         let relative =
-            |round: &[Figures; 3]| round[index].requests_per_second / round[0].requests_per_second;
+            |round: &Round| round[index].requests_per_second / round[0].requests_per_second;
         println!(
             "| {name} | {:.0} | {:.3} | {:.2} to {:.2} | {:.0} us | {:.3} |",
             median(&|round| round[index].requests_per_second),
