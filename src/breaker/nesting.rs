@@ -13,6 +13,9 @@ use crate::classify;
 /// bits of the address of a [`Cell`] can count.
 const REMEMBERED: usize = align_of::<Cell>() - 1;
 
+/// Work of more bytes than this does not stay in registers anyway.
+const LARGE: usize = 64;
+
 thread_local! {
     /// The address of the cell of the innermost breaker whose inner service runs on this thread,
     /// or the mark of its key, plus the number of breakers around it; 0 if there is none. They are
@@ -78,12 +81,13 @@ pub(crate) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T 
 
 /// Like [`run_within`], for work that is handed over by value, as is the request of a call.
 ///
-/// Inside of another breaker it is done out of line, because without one there is nothing to keep
-/// until the end of the work.
+/// Inside of another breaker, small work is done out of line, because without one there is nothing
+/// to keep until the end of the work.
 #[inline]
 pub(crate) fn start_within<T, W: FnOnce() -> T>(cell: &'static Cell, work: W) -> T {
-    // More would be copied for a function out of line, also where it is not called.
-    if const { size_of::<W>() > 64 } {
+    // A large closure would be copied for the function out of line, also in calls that do not reach
+    // it.
+    if const { size_of::<W>() > LARGE } {
         return run_within(cell, work);
     }
     if INNERMOST.get() != 0 {

@@ -263,7 +263,8 @@ where
         }
     }
 
-    // The future is made in one place, and inline: then its poll finds most of it in registers.
+    // An admitted future is made in one place, and inline: then its poll finds most of it in
+    // registers.
     // Where it is made in several, the compiler writes the permit to memory and copies it from
     // there, and a wide load directly after narrow stores stalls for longer than all else here.
     #[expect(clippy::inline_always, reason = "out of line, the future goes through memory")]

@@ -105,15 +105,17 @@ async fn a_layer_covers_the_fallback_of_a_router_and_a_route_layer_does_not() {
 }
 
 #[tokio::test]
-async fn a_layer_around_the_whole_router_covers_it_and_serves_without_router_layer() {
+async fn a_layer_around_the_whole_router_covers_its_routes_and_its_fallback() {
     let layer = layer();
-    let service = layer.layer(routes().with_state(()));
+    let failing = on_get(async || StatusCode::BAD_GATEWAY);
+    let service = layer.layer(routes().route("/failing", failing).with_state(()));
     let service = axum::ServiceExt::<axum::extract::Request>::into_make_service(service);
     let (listener, address) = listen();
     let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
     let server = Server::task(address, task);
     assert_eq!(statuses(&server, ["/a", "/b", "/c"]).await, [200, 200, 404]);
-    assert_eq!(layer.breaker().stats().consecutive_failures(), 0);
+    assert_eq!(statuses(&server, ["/failing", "/failing"]).await, [502, 502]);
+    assert_eq!(layer.breaker().stats().consecutive_failures(), 2);
     layer.breaker().force_open();
     assert_eq!(statuses(&server, ["/a", "/b", "/c"]).await, [503, 503, 503]);
 }

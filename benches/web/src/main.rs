@@ -4,10 +4,12 @@
 //!
 //! `cargo run --release` compares them and needs wrk (Debian, Ubuntu: `apt-get install wrk`);
 //! `cargo run --release failing <n>` only with one response in n a 500;
-//! `cargo run --release serve <bare|tower-breaker|tower-breaker-around|tower-resilience> [n]` only
-//! serves one of them, with one response in n a 500. `WEB_ROUNDS` is the number of rounds: the median of more scatters
-//! less.
+//! `cargo run --release processor-time [n]` the processor time per request, on Linux;
+//! `cargo run --release serve <server> [n]` only serves one of them (`bare`, `tower-breaker`,
+//! `tower-breaker-around` or `tower-resilience`), with one response in n a 500. `WEB_ROUNDS` is the
+//! number of rounds: the median of more scatters less.
 
+mod processor_time;
 mod serve;
 mod wrk;
 
@@ -37,24 +39,26 @@ fn main() -> Result<(), Failure> {
             compare(NonZeroU32::new(100))
         }
         ["failing", fails] => compare(Some(fails.parse()?)),
+        ["processor-time"] => processor_time::compare(None),
+        ["processor-time", fails] => processor_time::compare(Some(fails.parse()?)),
         ["serve", which] => serve::serve(which, None),
         ["serve", which, fails] => serve::serve(which, Some(fails.parse()?)),
         _ => {
             let servers = SERVERS.join("|");
-            Err(format!("usage: tower-breaker-web [failing <n> | serve <{servers}> [n]]").into())
+            let modes = format!("failing <n> | processor-time [n] | serve <{servers}> [n]");
+            Err(format!("usage: tower-breaker-web [{modes}]").into())
         }
     }
 }
 
 fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
-    let count = std::env::var("WEB_ROUNDS").map_or(Ok(60), |count| count.parse::<usize>())?;
-    let share = fails.map_or(0.0, |fails| 1.0 / f64::from(fails.get()));
+    let count = count(60)?;
+    let share = share(fails);
     let mut rounds = Vec::new();
     for round in 0..count {
         eprintln!("round {} of {count} ...", round + 1);
         // Started anew: where a process lies in memory makes a difference of some percent.
-        let start = |which| Server::start(which, fails);
-        let servers: Vec<Server> = SERVERS.into_iter().map(start).collect::<Result<_, _>>()?;
+        let servers = start_all(fails)?;
         let mut figures = [Figures::default(); SERVERS.len()];
         // Each round starts with another server.
         for turn in 0..SERVERS.len() {
@@ -67,6 +71,18 @@ fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
     }
     report(&rounds);
     Ok(())
+}
+
+fn start_all(fails: Option<NonZeroU32>) -> Result<Vec<Server>, Failure> {
+    SERVERS.into_iter().map(|which| Server::start(which, fails)).collect()
+}
+
+fn count(default: usize) -> Result<usize, Failure> {
+    Ok(std::env::var("WEB_ROUNDS").map_or(Ok(default), |count| count.parse())?)
+}
+
+fn share(fails: Option<NonZeroU32>) -> f64 {
+    fails.map_or(0.0, |fails| 1.0 / f64::from(fails.get()))
 }
 
 fn report(rounds: &[Round]) {

@@ -7,6 +7,7 @@ use crate::{Failure, is_there};
 /// The figures of one run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Figures {
+    pub(crate) requests: f64,
     pub(crate) requests_per_second: f64,
     pub(crate) p99_micros: f64,
 }
@@ -30,6 +31,7 @@ pub(crate) fn run(url: &str, seconds: u32, fails: f64) -> Result<Figures, Failur
 
 fn parse(report: &str) -> Option<Figures> {
     Some(Figures {
+        requests: requests(report)?,
         requests_per_second: after(report, "Requests/sec:")?.parse().ok()?,
         p99_micros: micros(after(report, "99%")?)?,
     })
@@ -42,12 +44,15 @@ fn after<'a>(report: &'a str, label: &str) -> Option<&'a str> {
 
 /// The share of the responses whose status is neither 2xx nor 3xx.
 fn failed_share(report: &str) -> Option<f64> {
-    let all: f64 = report.lines().find_map(|line| {
+    let failed = after(report, "Non-2xx or 3xx responses:");
+    Some(failed.map_or(Some(0.0), |number| number.parse().ok())? / requests(report)?)
+}
+
+fn requests(report: &str) -> Option<f64> {
+    report.lines().find_map(|line| {
         let (number, _) = line.trim().split_once(" requests in ")?;
         number.parse().ok()
-    })?;
-    let failed = after(report, "Non-2xx or 3xx responses:");
-    Some(failed.map_or(Some(0.0), |number| number.parse().ok())? / all)
+    })
 }
 
 fn micros(time: &str) -> Option<f64> {
@@ -92,6 +97,7 @@ mod tests {
                     \x20 100 requests in 5.00s\nRequests/sec: 117381.43\nTransfer/sec:  14.55MB\n";
         let figures = parse(report).expect("figures");
         assert!((figures.requests_per_second - 117_381.43).abs() < 1e-6);
+        assert!((figures.requests - 100.0).abs() < 1e-6);
         assert!((figures.p99_micros - 1240.0).abs() < 1e-6);
         assert!(parse("unable to connect").is_none());
         assert_eq!(failed_share(report), Some(0.0));

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Futures of more bytes than this are kept out of registers anyway.
+/// A future of more bytes than this does not stay in registers anyway.
 pub(super) const LARGE: usize = 64;
 
 impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
@@ -91,8 +91,9 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         self.reject.reject(request, rejected)
     }
 
-    /// [`reject_call`](Self::reject_call) where futures are large. Inline, the compiler takes
-    /// them apart to join both ways of a call, and copies each admitted one twice.
+    /// [`reject_call`](Self::reject_call) where futures are large. If it were inlined, the
+    /// compiler would split the futures to join the two paths of a call, and copy each admitted one
+    /// twice.
     #[inline(never)]
     pub(super) fn reject_apart<Request, Classifier>(
         &mut self,
