@@ -13,5 +13,6 @@ mod contract_unmetered;
 mod exempt;
 mod inner_answers;
 mod inner_rejections;
+mod nested;
 mod rejections;
 mod waiting;

@@ -161,6 +161,21 @@ async fn readiness_ends_in_a_rejection_if_the_circuit_opens() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rejected_call_passes_its_turn_on() {
+    let (breaker, [mut first, mut second], _handle) = services::<2>();
+    trip(&breaker);
+    sleep(OPEN_TIME).await;
+    assert_ready_ok!(first.poll_ready());
+    assert_pending!(second.poll_ready());
+    // It does not wait, and so takes the slot before the others.
+    let permit = breaker.try_acquire().expect("a slot");
+    assert!(assert_ready_err!(task::spawn(first.call("late")).poll()).rejected().is_some());
+    drop(permit);
+    assert!(second.is_woken());
+    assert_ready_ok!(second.poll_ready());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_readiness_error_of_the_inner_service_releases_its_turn() {
     let (breaker, [mut first, mut second], mut handle) = services::<2>();
     trip(&breaker);
