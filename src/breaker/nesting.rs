@@ -13,8 +13,8 @@ use crate::classify;
 /// bits of the address of a [`Cell`] can count.
 const REMEMBERED: usize = align_of::<Cell>() - 1;
 
-/// Work of more bytes than this does not stay in registers anyway.
-const LARGE: usize = 64;
+/// A request or future of more bytes than this does not stay in registers anyway.
+pub(crate) const LARGE: usize = 64;
 
 thread_local! {
     /// The address of the cell of the innermost breaker whose inner service runs on this thread,

@@ -18,6 +18,7 @@ use super::{
     reject::{Reject, RejectAsError},
 };
 use crate::{
+    breaker::nesting::LARGE,
     classify::{CloneClassifier, ErrorsAsFailures, MakeClassifier},
     handle::{Breaker, WaitHandle},
 };
@@ -264,9 +265,9 @@ where
     }
 
     // An admitted future is made in one place, and inline: then its poll finds most of it in
-    // registers.
-    // Where it is made in several, the compiler writes the permit to memory and copies it from
-    // there, and a wide load directly after narrow stores stalls for longer than all else here.
+    // registers. Where it is made in several, the compiler writes the permit to memory and copies
+    // it from there, and a wide load directly after narrow stores stalls for longer than all else
+    // here.
     #[expect(clippy::inline_always, reason = "out of line, the future goes through memory")]
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
@@ -290,7 +291,7 @@ where
                     Err(refusal) => refusal,
                 }
             };
-            return if const { size_of::<Self::Future>() > admission::LARGE } {
+            return if const { size_of::<Self::Future>() > LARGE } {
                 self.reject_apart(request, refusal, counts)
             } else {
                 ResponseFuture::rejected(self.reject_call(request, refusal, counts))

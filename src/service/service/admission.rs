@@ -15,9 +15,6 @@ use crate::{
     },
 };
 
-/// A future of more bytes than this does not stay in registers anyway.
-pub(super) const LARGE: usize = 64;
-
 impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     /// Waits until the circuit admits calls.
     #[inline]
